@@ -1,0 +1,103 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * Host executor: runs a plan op by op on CPU kernels. A backend is a table of
+ * kernels: mgv_ref_kernels() fills all of it, mgv_dnnl_kernels() overrides the
+ * entries that oneDNN is good at.
+ *
+ * All computing happens on one private worker thread of the device. There
+ * dynamic teams are switched off and the real team size is probed, because
+ * oneDNN's matrix products leave part of their output unwritten when OpenMP
+ * gives them fewer threads than it promised; and the OpenMP settings of the
+ * calling program, which are per thread, stay untouched.
+ */
+
+#ifndef MAGVIT_HOST_H
+#define MAGVIT_HOST_H
+
+#include "libmagvit/backend.h"
+
+typedef struct MgvKernelOp MgvKernelOp;
+
+/**
+ * One kernel. in[] and out point into the arena. Work is cut over output
+ * elements only, so results do not depend on the number of jobs or threads.
+ */
+typedef struct MgvKernel {
+    /** Repack weights into o->priv. Called once, on the worker thread. ENOTSUP with a line if it cannot. */
+    int (*prepare)(MgvKernelOp *o);
+    /** Compute part job of nb_jobs. Called from an OpenMP team, or once with (0, 1) if threads_itself. */
+    int (*run)(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs);
+    /** Free o->priv. May be NULL. */
+    void (*unprepare)(MgvKernelOp *o);
+    int threads_itself;
+} MgvKernel;
+
+/** An op as the executor sees it. */
+struct MgvKernelOp {
+    const MgvKernel *kernel;
+    const MgvPlan *plan;
+    const MgvOp *op;
+    MgvShape in[MGV_MAX_IN], out; ///< shapes
+    MgvDevice *dev;
+    const MagvitLogger *log;
+    void *priv;                   ///< the kernel's own
+    size_t weight_bytes;          ///< what prepare() allocated for weights
+    /** Scratch memory of scratch_bytes (set by prepare), shared by all ops of the plan, one for all jobs. */
+    size_t scratch_bytes;
+    void *scratch;
+};
+
+typedef MgvKernel MgvKernelTable[MGV_OP_NB];
+
+void mgv_ref_kernels(MgvKernelTable table);
+#if CONFIG_ONEDNN
+void mgv_dnnl_kernels(MgvKernelTable table);
+#endif
+
+/** Fields every host device begins with. */
+struct MgvDevice {
+    const MagvitLogger *log;
+    int threads;          ///< real size of an OpenMP team on the worker
+    char description[128];
+    struct MgvWorker *worker;
+    MgvKernelTable kernels;
+    void *engine;         ///< oneDNN objects, NULL for ref
+};
+
+/** The calls of MgvBackend that all host backends share. */
+int mgv_host_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogger *log);
+void mgv_host_close(MgvDevice **dev);
+const char *mgv_host_describe(const MgvDevice *dev);
+int mgv_host_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan);
+void mgv_host_free(MgvExec **exec);
+int mgv_host_write(MgvExec *exec, MgvT tensor, const void *data, size_t size);
+int mgv_host_run(MgvExec *exec);
+int mgv_host_read(MgvExec *exec, MgvT tensor, void *data, size_t size);
+void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque);
+void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work);
+
+/** Run fn(arg) on the device's worker thread and wait for it. @return what fn returns */
+int mgv_host_call(MgvDevice *dev, int (*fn)(void *arg), void *arg);
+
+/** Whole weight tensor i of an op as new float memory in file order, NULL if the op has none or memory is out. */
+float *mgv_host_weight(MgvKernelOp *o, int i);
+
+#endif /* MAGVIT_HOST_H */

@@ -1,0 +1,104 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * What every module uses: error flow, logging, memory, small arithmetic.
+ * Knows nothing of models, video or hardware.
+ */
+
+#ifndef MAGVIT_COMMON_H
+#define MAGVIT_COMMON_H
+
+#include <assert.h>
+#include <stdint.h>
+#include <stddef.h>
+
+#include "libmagvit/magvit.h"
+
+#define MGV_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MGV_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MGV_CLAMP(x, lo, hi) ((x) < (lo) ? (lo) : (x) > (hi) ? (hi) : (x))
+#define MGV_ALIGN_UP(x, a) (((x) + (a) - 1) / (a) * (a))
+#define MGV_ARRAY_LEN(a) (sizeof(a) / sizeof(*(a)))
+
+/** Every tensor and weight begins at a multiple of this, for vector loads. */
+#define MGV_ALIGNMENT 64
+
+/** For invariants of our own code only; bad input is an error code. */
+#define mgv_assert(x) assert(x)
+
+/** Assign ret and jump to fail when it is negative. */
+#define RET(x)           \
+    do {                 \
+        ret = (x);       \
+        if (ret < 0)     \
+            goto fail;   \
+    } while (0)
+
+#if defined(__GNUC__)
+#define MGV_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#else
+#define MGV_PRINTF(f, a)
+#endif
+
+/** Format one line and pass it on. log may be NULL or silent. Use the macros below. */
+void mgv_log(const MagvitLogger *log, enum MagvitLogLevel level, const char *fmt, ...) MGV_PRINTF(3, 4);
+
+/* The level is tested before anything is formatted. */
+#define MGV_LOG(log, lvl, ...)                                 \
+    do {                                                       \
+        const MagvitLogger *log_ = (log);                      \
+        if (log_ && log_->fn && log_->level >= (lvl))          \
+            mgv_log(log_, (lvl), __VA_ARGS__);                 \
+    } while (0)
+#define mgv_err(log, ...)     MGV_LOG(log, MAGVIT_LOG_ERROR, __VA_ARGS__)
+#define mgv_warn(log, ...)    MGV_LOG(log, MAGVIT_LOG_WARNING, __VA_ARGS__)
+#define mgv_info(log, ...)    MGV_LOG(log, MAGVIT_LOG_INFO, __VA_ARGS__)
+#define mgv_verbose(log, ...) MGV_LOG(log, MAGVIT_LOG_VERBOSE, __VA_ARGS__)
+#define mgv_debug(log, ...)   MGV_LOG(log, MAGVIT_LOG_DEBUG, __VA_ARGS__)
+
+/** MagvitLogFn that writes to stderr: the default of MagvitSettings.log. */
+void mgv_log_stderr(void *cookie, enum MagvitLogLevel level, const char *line);
+
+/**
+ * Zeroed memory aligned to MGV_ALIGNMENT. NULL when there is none, when
+ * nmemb * size overflows, or when mgv_alloc_fail_at says so. nmemb or size 0
+ * gives a valid pointer. Free with mgv_free().
+ */
+void *mgv_calloc(size_t nmemb, size_t size);
+
+/** Free what ptr_to_ptr points to and set it to NULL. */
+void mgv_freep(void *ptr_to_ptr);
+
+/** Copy of a string, NULL for NULL or when out of memory; mgv_freep() frees it. */
+char *mgv_strdup(const char *s);
+
+/** Test switch: the n-th allocation from now fails (1 = next); 0 = never. Not thread-safe. */
+extern long mgv_alloc_fail_at;
+
+/** Seconds of a monotonic clock. */
+double mgv_time(void);
+
+/** a * num / den rounded to nearest, ties away from zero, through 128 bits; den > 0. MAGVIT_NOPTS passes through. */
+int64_t mgv_rescale(int64_t a, int64_t num, int64_t den);
+
+/** SHA-256 of memory as 64 hex digits and a NUL (FIPS 180-4). */
+void mgv_sha256(char hex[65], const void *data, size_t size);
+
+#endif /* MAGVIT_COMMON_H */
