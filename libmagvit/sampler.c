@@ -1,0 +1,334 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * Masked decoding (paper section 3.2, algorithm 1; where the published code
+ * differs from the paper's listing, the code is followed) and its random
+ * numbers. Counter based: every number depends on (seed, window, step, token,
+ * code) alone, never on order, threads or how a stream was cut into shards.
+ *
+ * Philox4x32-10 with key = seed (low, high word) and counter =
+ * (token, step, window, lane): lane b holds the noise of codes 4b..4b+3, lane
+ * 0xffffffff the noise of the ranking in its first word.
+ */
+
+#include <errno.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <Random123/philox.h>
+
+#include "libmagvit/model.h"
+
+#define LANE_CHOICE 0xffffffffu
+/* Larger than any mgv_rng_gumbel(): -ln(-ln(1 - 2^-25)) = 17.33. */
+#define GUMBEL_MAX 17.34
+#define LOGIT_MASKED (-1e7f)
+
+typedef struct Candidate {
+    double score;
+    int token;
+} Candidate;
+
+typedef struct Sampler {
+    const MgvSamplerParams *sp;
+    const int32_t *cond;
+    int32_t *cur;        /* [N] input tokens, -1: [MASK] */
+    uint8_t *unknown;    /* [N] */
+    float *logits;       /* [N,codes] */
+    float *row;          /* [codes] logits of one token after temperature and filters */
+    float *sorted;       /* [codes] */
+    Candidate *ranking;  /* [N] */
+} Sampler;
+
+void mgv_rng_block(uint32_t out[4], uint64_t seed, uint32_t window, uint32_t step, uint32_t token, uint32_t lane)
+{
+    const philox4x32_ctr_t ctr = { { token, step, window, lane } };
+    const philox4x32_key_t key = { { (uint32_t)seed, (uint32_t)(seed >> 32) } };
+    const philox4x32_ctr_t r = philox4x32_R(10, ctr, key);
+
+    memcpy(out, r.v, sizeof(r.v));
+}
+
+double mgv_rng_uniform(uint32_t x)
+{
+    return ((x >> 8) + 0.5) / 16777216.0;
+}
+
+float mgv_rng_gumbel(double u)
+{
+    return (float)-log(-log(u));
+}
+
+double mgv_schedule_gamma(const MgvMaskSchedule *s, double p, int n)
+{
+    const double log2n = log2(n);
+    double g = 0;
+
+    switch (s->type) {
+    case MGV_SCHEDULE_COSINE:  g = cos(M_PI / 2 * p);            break;
+    case MGV_SCHEDULE_UNIFORM: g = 1 - p;                        break;
+    case MGV_SCHEDULE_POW:     g = 1 - pow(p, s->exponent);      break;
+    case MGV_SCHEDULE_EXP:     g = 1 - exp2(-log2n * (1 - p));   break;
+    case MGV_SCHEDULE_LOG:     g = -log2(p) / log2n;             break;
+    case MGV_SCHEDULE_POLY:
+        for (int i = 0; i < s->nb_poly; i++)
+            g = g * p + s->poly[i];
+        break;
+    }
+    return MGV_CLAMP(g, 1e-6, 1.0);
+}
+
+static int parse_poly(MgvMaskSchedule *s, const char *text)
+{
+    for (s->nb_poly = 0; s->nb_poly < MGV_MAX_POLY; text++) {
+        char *end;
+        s->poly[s->nb_poly] = strtod(text, &end);
+        if (end == text || !isfinite(s->poly[s->nb_poly]))
+            return MAGVIT_ERR(EINVAL);
+        s->nb_poly++;
+        text = end;
+        if (!*text)
+            return 0;
+        if (*text != ',')
+            return MAGVIT_ERR(EINVAL);
+    }
+    return MAGVIT_ERR(EINVAL);
+}
+
+int mgv_schedule_parse(MgvMaskSchedule *s, const char *text)
+{
+    static const struct { const char *name; enum MgvSchedule type; } names[] = {
+        { "cosine",  MGV_SCHEDULE_COSINE },
+        { "uniform", MGV_SCHEDULE_UNIFORM },
+        { "exp",     MGV_SCHEDULE_EXP },
+        { "log",     MGV_SCHEDULE_LOG },
+    };
+
+    memset(s, 0, sizeof(*s));
+    for (size_t i = 0; i < MGV_ARRAY_LEN(names); i++) {
+        if (!strcmp(text, names[i].name)) {
+            s->type = names[i].type;
+            return 0;
+        }
+    }
+    if (!strncmp(text, "pow", 3)) {
+        char *end;
+        s->type     = MGV_SCHEDULE_POW;
+        s->exponent = strtod(text + 3, &end);
+        return end == text + 3 || *end || !(s->exponent > 0 && s->exponent < 1e6) ? MAGVIT_ERR(EINVAL) : 0;
+    }
+    if (!strncmp(text, "poly:", 5)) {
+        s->type = MGV_SCHEDULE_POLY;
+        return parse_poly(s, text + 5);
+    }
+    return MAGVIT_ERR(EINVAL);
+}
+
+static int descending(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+/* Logit that the k-th likeliest code has, or at which the cumulative probability first reaches p. */
+static float filter_threshold(Sampler *s)
+{
+    const MgvSamplerParams *sp = s->sp;
+    double sum = 0, cumulative = 0;
+
+    memcpy(s->sorted, s->row, sp->codes * sizeof(*s->sorted));
+    qsort(s->sorted, sp->codes, sizeof(*s->sorted), descending);
+    if (sp->top_k > 0)
+        return s->sorted[MGV_MIN(sp->top_k, sp->codes) - 1];
+    for (int j = 0; j < sp->codes; j++)
+        sum += exp((double)s->sorted[j] - s->sorted[0]);
+    for (int j = 0; j < sp->codes; j++) {
+        cumulative += exp((double)s->sorted[j] - s->sorted[0]);
+        if (cumulative >= sp->top_p * sum)
+            return s->sorted[j];
+    }
+    return s->sorted[sp->codes - 1];
+}
+
+static int argmax(const float *x, int n)
+{
+    int best = 0;
+
+    for (int j = 1; j < n; j++)
+        if (x[j] > x[best])
+            best = j;
+    return best;
+}
+
+/*
+ * Categorical draw by the Gumbel trick: argmax of logit + noise, lowest code on
+ * ties. Codes that even the largest noise could not lift are skipped, which
+ * changes nothing but the time.
+ */
+static int draw_code(Sampler *s, uint32_t step, uint32_t token)
+{
+    const MgvSamplerParams *sp = s->sp;
+    const float *l = s->logits + (size_t)token * sp->codes;
+    int best = argmax(l, sp->codes);
+    double best_value = -HUGE_VAL;
+
+    if (sp->temperature <= 0)
+        return best;
+    for (int j = 0; j < sp->codes; j++)
+        s->row[j] = (float)(l[j] / sp->temperature);
+    if (sp->top_k > 0 || sp->top_p < 1) {
+        const float threshold = filter_threshold(s);
+        for (int j = 0; j < sp->codes; j++)
+            if (s->row[j] < threshold)
+                s->row[j] = LOGIT_MASKED;
+    }
+    for (int b = 0; b < sp->codes; b += 4) {
+        const int n = MGV_MIN(4, sp->codes - b);
+        uint32_t r[4];
+        float top = s->row[b];
+
+        for (int j = 1; j < n; j++)
+            top = MGV_MAX(top, s->row[b + j]);
+        if (top + GUMBEL_MAX < best_value)
+            continue;
+        mgv_rng_block(r, sp->seed, sp->window, step, token, (uint32_t)b / 4);
+        for (int j = 0; j < n; j++) {
+            double value;
+            if (s->row[b + j] + GUMBEL_MAX < best_value)
+                continue;
+            value = (double)s->row[b + j] + mgv_rng_gumbel(mgv_rng_uniform(r[j]));
+            if (value > best_value) {
+                best_value = value;
+                best       = b + j;
+            }
+        }
+    }
+    return best;
+}
+
+/* ln softmax(l)[code] at temperature 1. */
+static double log_probability(const float *l, int n, int code)
+{
+    const float top = l[argmax(l, n)];
+    double sum = 0;
+
+    for (int j = 0; j < n; j++)
+        sum += exp((double)l[j] - top);
+    return (double)l[code] - top - log(sum);
+}
+
+static int all_finite(const float *x, size_t n)
+{
+    float acc = 0;
+
+    /* Zero times anything finite is zero; times infinity or NaN it is NaN. */
+    for (size_t i = 0; i < n; i++)
+        acc += x[i] * 0.0f;
+    return acc == 0;
+}
+
+static int by_score(const void *a, const void *b)
+{
+    const Candidate *x = a, *y = b;
+    if (x->score != y->score)
+        return x->score < y->score ? -1 : 1;
+    return x->token - y->token;
+}
+
+/* Number that stays masked after step, between 1 and one less than now; 0 when that is impossible. */
+static int nb_masked(const MgvSamplerParams *sp, int step, int nb_unknown)
+{
+    const double p = (step + 1.0) / sp->steps;
+    const int n = (int)floor(sp->tokens * mgv_schedule_gamma(&sp->schedule, p, sp->tokens));
+
+    return MGV_MIN(MGV_MAX(n, 1), nb_unknown - 1);
+}
+
+/* Fix the most confident draws in cur, give the others their condition token back. */
+static void remask(Sampler *s, int step, const int32_t *drawn, int nb_unknown, int n)
+{
+    const MgvSamplerParams *sp = s->sp;
+    const double noise = sp->choice_temperature * (1 - (step + 1.0) / sp->steps);
+    int k = 0;
+
+    for (int i = 0; i < sp->tokens; i++) {
+        uint32_t r[4];
+        if (!s->unknown[i])
+            continue;
+        mgv_rng_block(r, sp->seed, sp->window, step, i, LANE_CHOICE);
+        s->ranking[k].score = log_probability(s->logits + (size_t)i * sp->codes, sp->codes, drawn[i]) +
+                              noise * mgv_rng_gumbel(mgv_rng_uniform(r[0]));
+        s->ranking[k++].token = i;
+    }
+    qsort(s->ranking, nb_unknown, sizeof(*s->ranking), by_score);
+    for (k = 0; k < nb_unknown; k++) {
+        const int i = s->ranking[k].token;
+        s->unknown[i] = k < n;
+        s->cur[i]     = k < n ? s->cond[i] : drawn[i];
+    }
+}
+
+static int decode(Sampler *s, MgvLogitsFn *fn, void *opaque, int32_t *out)
+{
+    const MgvSamplerParams *sp = s->sp;
+    int nb_unknown = sp->tokens;
+
+    memcpy(s->cur, s->cond, sp->tokens * sizeof(*s->cur));
+    memset(s->unknown, 1, sp->tokens);
+    for (int step = 0; step < sp->steps; step++) {
+        int n, ret = fn(opaque, step, s->cur, s->logits);
+        if (ret < 0)
+            return ret;
+        if (!all_finite(s->logits, (size_t)sp->tokens * sp->codes))
+            return MAGVIT_ERROR_DEVICE;
+        for (int i = 0; i < sp->tokens; i++)
+            out[i] = s->unknown[i] ? draw_code(s, step, i) : s->cur[i];
+        n = step + 1 < sp->steps ? nb_masked(sp, step, nb_unknown) : 0;
+        if (n < 1)
+            break;
+        remask(s, step, out, nb_unknown, n);
+        nb_unknown = n;
+    }
+    return 0;
+}
+
+int mgv_sampler_run(const MgvSamplerParams *sp, const int32_t *cond, MgvLogitsFn *fn, void *opaque, int32_t *out)
+{
+    Sampler s = { sp, cond, NULL, NULL, NULL, NULL, NULL, NULL };
+    int ret = MAGVIT_ERR(ENOMEM);
+
+    s.cur     = mgv_calloc(sp->tokens, sizeof(*s.cur));
+    s.unknown = mgv_calloc(sp->tokens, sizeof(*s.unknown));
+    s.logits  = mgv_calloc((size_t)sp->tokens * sp->codes, sizeof(*s.logits));
+    s.row     = mgv_calloc(sp->codes, sizeof(*s.row));
+    s.sorted  = mgv_calloc(sp->codes, sizeof(*s.sorted));
+    s.ranking = mgv_calloc(sp->tokens, sizeof(*s.ranking));
+    if (s.cur && s.unknown && s.logits && s.row && s.sorted && s.ranking)
+        ret = decode(&s, fn, opaque, out);
+    mgv_freep(&s.cur);
+    mgv_freep(&s.unknown);
+    mgv_freep(&s.logits);
+    mgv_freep(&s.row);
+    mgv_freep(&s.sorted);
+    mgv_freep(&s.ranking);
+    return ret;
+}
