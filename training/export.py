@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""Write a model file from checkpoints.
+
+    export.py --config configs/bringup.toml --tokenizer RUN/tokenizer.pt [--transformer RUN/transformer.pt]
+              --out models/magvit-bringup.safetensors [--f32]
+
+The moving-average weights are shipped.  Without --transformer that part keeps its random start, which is
+enough to test loading and speed.
+"""
+import argparse
+
+import torch
+
+from magvit.config import Config
+from magvit.model import Model
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--config", required=True)
+    ap.add_argument("--tokenizer", required=True)
+    ap.add_argument("--transformer")
+    ap.add_argument("--out", required=True)
+    ap.add_argument("--f32", action="store_true", help="float32 instead of bf16")
+    args = ap.parse_args()
+    model = Model(Config.load(args.config))
+    model.tokenizer.load_state_dict(torch.load(args.tokenizer, map_location="cpu")["ema"])
+    if args.transformer:
+        model.transformer.load_state_dict(torch.load(args.transformer, map_location="cpu")["ema"])
+    else:
+        model.transformer.init_codes(model.tokenizer.quantizer.codebook.weight)
+    model.save(args.out, bf16=not args.f32)
+    n = {k: sum(p.numel() for p in getattr(model, k).parameters()) for k in ("tokenizer", "transformer")}
+    print(f"{args.out}: {sum(n.values())} parameters ({n})")
+
+
+if __name__ == "__main__":
+    main()

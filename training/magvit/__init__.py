@@ -1,0 +1,1 @@
+"""MAGVIT (CVPR 2023) in PyTorch: the training side of libmagvit."""

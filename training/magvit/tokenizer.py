@@ -1,0 +1,268 @@
+"""3D-VQ tokenizer.
+
+Module paths are tensor names in the model file and op names in the C library,
+so renaming an attribute here changes the file format.
+Tensors are [N, C, T, H, W] inside the network; pixels are in [0, 1].
+"""
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+def _reflect_index(n, pad, device):
+    """Index of the source cell for positions -pad .. n-1+pad; an axis of length 1 replicates."""
+    i = torch.arange(-pad, n + pad, device=device)
+    if n == 1:
+        return torch.zeros_like(i)
+    i = i.abs()
+    return torch.where(i >= n, 2 * (n - 1) - i, i)
+
+
+def reflect_pad1(x):
+    """Pad T, H and W by one cell of reflection (index -1 reads 1)."""
+    for axis in (2, 3, 4):
+        n = x.shape[axis]
+        a, b = (1, n - 2) if n > 1 else (0, 0)
+        x = torch.cat([x.narrow(axis, a, 1), x, x.narrow(axis, b, 1)], axis)
+    return x
+
+
+class Conv3d(nn.Module):
+    """Stride-1 convolution, kernel 1 or 3, padded by reflection or by zeros on T, H and W."""
+
+    def __init__(self, cin, cout, kernel, bias, padding):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(cout, cin, kernel, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(cout)) if bias else None
+        self.kernel, self.padding = kernel, padding
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, x):
+        if self.kernel == 1:
+            return F.conv3d(x, self.weight, self.bias)
+        if self.padding == "zero":
+            return F.conv3d(x, self.weight, self.bias, padding=1)
+        if x.device.type == "cuda" and min(x.shape[2:]) > 1:
+            return F.conv3d(F.pad(x, (1,) * 6, mode="reflect"), self.weight, self.bias)
+        return F.conv3d(reflect_pad1(x), self.weight, self.bias)
+
+
+class _GroupNormLow(torch.autograd.Function):
+    """Group norm of a bf16/f16 tensor: float32 statistics, one multiply-add per element each way.
+
+    Several times faster on a CPU than what autograd makes of the same expression.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, groups, eps):
+        n, c = x.shape[:2]
+        var, mean = torch.var_mean(x.reshape(n, groups, -1).float(), 2, unbiased=False)
+        rstd = torch.rsqrt(var + eps)
+        k = c // groups
+        mean, rstd = mean.repeat_interleave(k, 1), rstd.repeat_interleave(k, 1)
+        scale = weight * rstd
+        shift = bias - mean * scale
+        ctx.save_for_backward(x, weight, mean, rstd)
+        ctx.groups = groups
+        s = (n, c, 1, 1, 1)
+        return torch.addcmul(shift.to(x.dtype).view(s), x, scale.to(x.dtype).view(s))
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight, mean, rstd = ctx.saved_tensors
+        n, c = x.shape[:2]
+        k = c // ctx.groups
+        m = k * x[0, 0].numel()
+        sg = g.reshape(n, c, -1).sum(2, dtype=torch.float32)
+        sgx = (g * x).reshape(n, c, -1).sum(2, dtype=torch.float32)
+        sgh = rstd * (sgx - mean * sg)  # sum of gradient times normalised input
+
+        def group_sum(v):
+            return (weight * v).view(n, ctx.groups, k).sum(2).repeat_interleave(k, 1)
+
+        a = weight * rstd
+        b = -rstd * rstd * group_sum(sgh) / m
+        d = -rstd * group_sum(sg) / m - b * mean
+        s = (n, c, 1, 1, 1)
+        a, b, d = (v.to(x.dtype).view(s) for v in (a, b, d))
+        return torch.addcmul(torch.addcmul(d, x, b), g, a), sgh.sum(0), sg.sum(0), None, None
+
+
+class GroupNorm(nn.Module):
+    """Group norm with statistics over the whole clip, in float32 whatever the input type."""
+
+    def __init__(self, channels, groups, eps):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.groups, self.eps = groups, eps
+
+    def forward(self, x):
+        if x.dtype == torch.float32:
+            return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)
+        with torch.autocast(x.device.type, enabled=False):
+            return _GroupNormLow.apply(x, self.weight, self.bias, self.groups, self.eps)
+
+
+class ResBlock(nn.Module):
+    """Pre-activation residual block; a 1x1x1 shortcut of the block input where widths differ."""
+
+    def __init__(self, cin, cout, cfg):
+        super().__init__()
+        self.norm1 = GroupNorm(cin, cfg.groups, cfg.norm_eps)
+        self.conv1 = Conv3d(cin, cout, 3, False, cfg.padding)
+        self.norm2 = GroupNorm(cout, cfg.groups, cfg.norm_eps)
+        self.conv2 = Conv3d(cout, cout, 3, False, cfg.padding)
+        self.shortcut = Conv3d(cin, cout, 1, False, cfg.padding) if cin != cout else None
+
+    def forward(self, x):
+        y = self.conv1(F.silu(self.norm1(x)))
+        y = self.conv2(F.silu(self.norm2(y)))
+        return y + (x if self.shortcut is None else self.shortcut(x))
+
+
+class Pool(nn.Module):
+    """Average pool, window = stride = (2,2,2) or (1,2,2); odd axes end in a smaller window."""
+
+    def __init__(self, temporal):
+        super().__init__()
+        self.window = (2 if temporal else 1, 2, 2)
+
+    def forward(self, x):
+        n, c, *d = x.shape
+        if any(s % w for s, w in zip(d, self.window)):
+            return F.avg_pool3d(x, self.window, ceil_mode=True, count_include_pad=False)
+        (t, h, w), (a, b, e) = d, self.window
+        return x.reshape(n, c, t // a, a, h // b, b, w // e, e).mean((3, 5, 7))
+
+
+class Upsample(nn.Module):
+    """Nearest neighbour by 2 on (T,H,W) or (H,W)."""
+
+    def __init__(self, temporal):
+        super().__init__()
+        self.factor = (2 if temporal else 1, 2, 2)
+
+    def forward(self, x):
+        n, c, t, h, w = x.shape
+        a, b, e = self.factor
+        x = x[:, :, :, None, :, None, :, None].expand(n, c, t, a, h, b, w, e)
+        return x.reshape(n, c, t * a, h * b, w * e)
+
+
+class DownLevel(nn.Module):
+    def __init__(self, cin, cout, temporal, cfg):
+        super().__init__()
+        self.block = nn.ModuleList(ResBlock(cin if j == 0 else cout, cout, cfg)
+                                   for j in range(cfg.res_blocks))
+        self.pool = None if temporal is None else Pool(temporal)
+
+    def forward(self, x):
+        for b in self.block:
+            x = b(x)
+        return x if self.pool is None else self.pool(x)
+
+
+class UpLevel(nn.Module):
+    def __init__(self, cin, cout, temporal, cfg):
+        super().__init__()
+        self.block = nn.ModuleList(ResBlock(cin if j == 0 else cout, cout, cfg)
+                                   for j in range(cfg.res_blocks))
+        self.upsample = None if temporal is None else Upsample(temporal)
+        self.conv = None if temporal is None else Conv3d(cout, cout, 3, True, cfg.padding)
+
+    def forward(self, x):
+        for b in self.block:
+            x = b(x)
+        return x if self.upsample is None else self.conv(self.upsample(x))
+
+
+class Encoder(nn.Module):
+    """[N,3,T,H,W] -> [N,D,t,h,w]"""
+
+    def __init__(self, cfg):
+        super().__init__()
+        ch = [cfg.base_channels * m for m in cfg.channel_multipliers]
+        self.conv_in = Conv3d(3, cfg.base_channels, 3, False, cfg.padding)
+        flags = list(cfg.temporal_downsample[:len(ch) - 1]) + [None]
+        cin = [cfg.base_channels] + ch[:-1]
+        self.down = nn.ModuleList(DownLevel(cin[i], ch[i], flags[i], cfg) for i in range(len(ch)))
+        self.mid = nn.ModuleList(ResBlock(ch[-1], ch[-1], cfg) for _ in range(cfg.res_blocks))
+        self.norm_out = GroupNorm(ch[-1], cfg.groups, cfg.norm_eps)
+        self.conv_out = Conv3d(ch[-1], cfg.embedding_dim, 1, True, cfg.padding)
+
+    def forward(self, x):
+        x = self.conv_in(x)
+        for level in self.down:
+            x = level(x)
+        for b in self.mid:
+            x = b(x)
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+class Decoder(nn.Module):
+    """[N,D,t,h,w] -> [N,3,T,H,W], not clipped"""
+
+    def __init__(self, cfg):
+        super().__init__()
+        ch = [cfg.base_channels * m for m in cfg.channel_multipliers]
+        self.conv_in = Conv3d(cfg.embedding_dim, ch[-1], 3, True, cfg.padding)
+        self.mid = nn.ModuleList(ResBlock(ch[-1], ch[-1], cfg) for _ in range(cfg.res_blocks))
+        flags = [None] + list(cfg.temporal_downsample[:len(ch) - 1])
+        cin = ch[1:] + [ch[-1]]
+        self.up = nn.ModuleList(UpLevel(cin[i], ch[i], flags[i], cfg) for i in range(len(ch)))
+        self.norm_out = GroupNorm(ch[0], cfg.groups, cfg.norm_eps)
+        self.conv_out = Conv3d(ch[0], 3, 3, True, cfg.padding)
+
+    def forward(self, x):
+        x = self.conv_in(x)
+        for b in self.mid:
+            x = b(x)
+        for level in reversed(self.up):
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+class Quantizer(nn.Module):
+    """Nearest codebook row by squared Euclidean distance, float32, lowest index on ties."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        n, d = cfg.codebook_size, cfg.embedding_dim
+        self.codebook = nn.Embedding(n, d)
+        nn.init.uniform_(self.codebook.weight, -(3 / n) ** 0.5, (3 / n) ** 0.5)
+        self.normalize = cfg.latent_normalize
+
+    def distances(self, v):
+        """v [M,D] float32 -> [M,N_c]"""
+        c = self.codebook.weight
+        if self.normalize:
+            v, c = (a * torch.rsqrt((a * a).sum(1, keepdim=True).clamp_min(1e-12)) for a in (v, c))
+        return (v * v).sum(1, keepdim=True) - 2 * v @ c.t() + (c * c).sum(1)
+
+    def encode(self, z):
+        """z [N,D,t,h,w] -> ids [N,t,h,w]"""
+        n, d, t, h, w = z.shape
+        v = z.float().permute(0, 2, 3, 4, 1).reshape(-1, d)
+        return self.distances(v).argmin(1).view(n, t, h, w)
+
+    def decode(self, ids):
+        """ids [N,t,h,w] -> [N,D,t,h,w]"""
+        return self.codebook.weight[ids].permute(0, 4, 1, 2, 3)
+
+
+class Tokenizer(nn.Module):
+    def __init__(self, cfg):
+        super().__init__()
+        self.cfg = cfg
+        self.encoder = Encoder(cfg)
+        self.quantizer = Quantizer(cfg)
+        self.decoder = Decoder(cfg)
+
+    def encode(self, x):
+        """Pixels [N,3,T,H,W] -> ids [N,t,h,w]"""
+        return self.quantizer.encode(self.encoder(x))
+
+    def decode(self, ids):
+        """ids [N,t,h,w] -> pixels [N,3,T,H,W], not clipped"""
+        return self.decoder(self.quantizer.decode(ids))

@@ -1,0 +1,103 @@
+"""Bidirectional transformer (post-LN BERT) over [task][class][visual tokens].
+
+Module paths are tensor names in the model file and op names in the C library.
+"""
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+def gelu(x):
+    return F.gelu(x, approximate="tanh")
+
+
+class Attention(nn.Module):
+    """Full self-attention; features of head j are columns j*d .. (j+1)*d-1."""
+
+    def __init__(self, hidden, heads, dropout):
+        super().__init__()
+        self.query, self.key, self.value, self.out = (nn.Linear(hidden, hidden) for _ in range(4))
+        self.heads, self.dropout = heads, dropout
+
+    def forward(self, x):
+        n, l, c = x.shape
+        q, k, v = (f(x).view(n, l, self.heads, -1).transpose(1, 2) for f in (self.query, self.key, self.value))
+        if hasattr(F, "scaled_dot_product_attention"):
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        else:
+            a = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+            y = F.dropout(torch.softmax(a, 3), self.dropout, self.training) @ v
+        return self.out(y.transpose(1, 2).reshape(n, l, c))
+
+
+class Mlp(nn.Module):
+    def __init__(self, hidden, width):
+        super().__init__()
+        self.intermediate = nn.Linear(hidden, width)
+        self.output = nn.Linear(width, hidden)
+
+    def forward(self, x):
+        return self.output(gelu(self.intermediate(x)))
+
+
+class Layer(nn.Module):
+    def __init__(self, cfg, dropout):
+        super().__init__()
+        self.attention = Attention(cfg.hidden, cfg.heads, dropout)
+        self.attention_ln = nn.LayerNorm(cfg.hidden, cfg.ln_eps)
+        self.mlp = Mlp(cfg.hidden, cfg.mlp)
+        self.mlp_ln = nn.LayerNorm(cfg.hidden, cfg.ln_eps)
+        self.dropout = dropout
+
+    def forward(self, x):
+        x = self.attention_ln(x + F.dropout(self.attention(x), self.dropout, self.training))
+        return self.mlp_ln(x + F.dropout(self.mlp(x), self.dropout, self.training))
+
+
+class Head(nn.Module):
+    def __init__(self, cfg, vocab):
+        super().__init__()
+        self.dense = nn.Linear(cfg.hidden, cfg.hidden)
+        self.ln = nn.LayerNorm(cfg.hidden, cfg.ln_eps)
+        self.bias = nn.Parameter(torch.zeros(vocab))
+
+    def forward(self, x):
+        return self.ln(gelu(self.dense(x)))
+
+
+class Transformer(nn.Module):
+    """cfg is the whole model's Config: vocabulary and length follow from it."""
+
+    def __init__(self, cfg, dropout=0.0):
+        super().__init__()
+        t = cfg.transformer
+        self.prefix, self.codes, self.dropout = cfg.prefix, cfg.tokenizer.codebook_size, dropout
+        self.word_embeddings = nn.Embedding(cfg.vocab, t.hidden)
+        self.position_embeddings = nn.Embedding(cfg.length, t.hidden)
+        self.embeddings_ln = nn.LayerNorm(t.hidden, t.ln_eps)
+        self.layer = nn.ModuleList(Layer(t, dropout) for _ in range(t.layers))
+        self.head = Head(t, cfg.vocab)
+        for m in self.modules():
+            if isinstance(m, (nn.Linear, nn.Embedding)):
+                nn.init.trunc_normal_(m.weight, std=0.02, a=-0.04, b=0.04)
+            if isinstance(m, nn.Linear):
+                nn.init.zeros_(m.bias)
+
+    def forward(self, ids):
+        """ids [N,L] -> logits [N, tokens, N_c]: visual positions and code columns only."""
+        x = self.word_embeddings(ids) + self.position_embeddings.weight[:ids.shape[1]]
+        x = F.dropout(self.embeddings_ln(x), self.dropout, self.training)
+        for layer in self.layer:
+            x = layer(x)
+        x = self.head(x[:, self.prefix:])
+        return F.linear(x, self.word_embeddings.weight[:self.codes], self.head.bias[:self.codes])
+
+    def init_codes(self, codebook, std=0.02):
+        """Start the code rows as a random rotation of the codebook [N_c,D]: similar codes start similar."""
+        c = codebook - codebook.mean(0)
+        g = torch.Generator().manual_seed(0)
+        h = self.word_embeddings.weight.shape[1]
+        p = torch.randn(c.shape[1], h, generator=g).to(c.device)
+        r = c @ p
+        with torch.no_grad():
+            self.word_embeddings.weight[:self.codes] = r * (std / r.std())
