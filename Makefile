@@ -1,0 +1,254 @@
+# Makefile for libmagvit: flat, not recursive. Run ./configure first.
+# Everything that is made lies in build/ of the folder make is called in.
+#
+# This file is part of libmagvit, LGPL-2.1-or-later, see LICENSE.
+
+ifeq ($(wildcard config.mak),)
+$(error libmagvit is not configured: run ./configure first)
+endif
+include config.mak
+
+# ---------------------------------------------------------------- sources
+
+# files of the source tree that match patterns, relative to its root
+in_tree = $(patsubst $(SRC_PATH)/%,%,$(sort $(wildcard $(addprefix $(SRC_PATH)/,$(1)))))
+objs    = $(patsubst %.c,build/obj/%.o,$(1))
+
+LIB_SRCS = $(addprefix libmagvit/, common.c safetensors.c plan.c \
+             tokenizer.c transformer.c sampler.c \
+             image.c cond.c window.c blend.c model.c magvit.c) \
+           $(addprefix kernels/, host.c ref.c)
+
+ifeq ($(CONFIG_ONEDNN),yes)
+LIB_SRCS += $(addprefix kernels/, dnnl.c dnnl_conv.c dnnl_matmul.c)
+endif
+
+ifeq ($(CONFIG_VULKAN),yes)
+LIB_SRCS += $(call in_tree,kernels/vk*.c)
+SHADERS  := $(call in_tree,shaders/*.comp.glsl)
+endif
+
+TOOL_SRCS         = tools/magvit.c
+UNIT_SRCS         = $(call in_tree,tests/unit/*.c)
+CHECKKERNELS_SRCS = $(call in_tree,tests/checkkernels/*.c)
+GOLDEN_SRCS       = $(call in_tree,tests/golden/*.c)
+
+HEADERS := $(call in_tree,libmagvit/*.h kernels/*.h tests/*/*.h)
+ifneq ($(CONFIG_ONEDNN),yes)
+HEADERS := $(filter-out kernels/dnnl%.h,$(HEADERS))
+endif
+ifneq ($(CONFIG_VULKAN),yes)
+HEADERS := $(filter-out kernels/vk%.h,$(HEADERS))
+endif
+
+MODELS = $(wildcard $(SRC_PATH)/models/*.safetensors)
+
+# ---------------------------------------------------------------- names and flags
+
+LIB_OBJS  = $(call objs,$(LIB_SRCS)) $(SHADERS:%.glsl=build/obj/%.spv.o)
+TEST_OBJS = $(call objs,$(UNIT_SRCS) $(CHECKKERNELS_SRCS) $(GOLDEN_SRCS))
+ALL_OBJS  = $(LIB_OBJS) $(TEST_OBJS) $(call objs,$(TOOL_SRCS))
+
+STATIC_LIB  = build/libmagvit.a
+# apart from the archive, so that -Lbuild -lmagvit links statically
+SHARED_LIB  = build/shared/libmagvit.so.$(VERSION)
+TEST_PROGS  = build/tests/unit build/tests/checkkernels build/tests/golden
+HEADER_OKS  = $(HEADERS:%=build/obj/%.ok) build/obj/c99.ok build/obj/cxx.ok
+
+CXX     ?= c++
+INSTALL ?= install
+COMPILE  = $(CC) -I. -I$(SRC_PATH) $(CPPFLAGS) $(CFLAGS) $(OMP_CFLAGS) $(EXTRA_CFLAGS)
+LINK     = $(CC) $(CFLAGS) $(LDFLAGS)
+
+ifeq ($(V),1)
+say =
+else
+say = @printf '%-8s%s\n' $(1) $@
+.SILENT:
+endif
+
+vpath %.c    $(SRC_PATH)
+vpath %.h    $(SRC_PATH)
+vpath %.glsl $(SRC_PATH)
+
+# ---------------------------------------------------------------- what is built
+
+all: lib
+ifeq ($(CONFIG_TOOLS),yes)
+all: build/magvit
+endif
+lib: $(STATIC_LIB)
+ifeq ($(CONFIG_SHARED),yes)
+lib: $(SHARED_LIB)
+endif
+tests: $(if $(filter yes,$(CONFIG_TESTS)),$(TEST_PROGS))
+
+config.mak: $(SRC_PATH)/configure $(SRC_PATH)/libmagvit/magvit.h
+	echo "configure or the version changed, configuring again"
+	$(CONFIGURE)
+	touch $@
+
+$(STATIC_LIB): $(LIB_OBJS)
+	$(call say,AR)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(SHARED_LIB): $(LIB_OBJS)
+	$(call say,LINK)
+	mkdir -p $(@D)
+	$(LINK) -shared $(SOFLAGS) -Wl,-soname,libmagvit.so.$(SOVERSION) -o $@ $^ $(LIBS)
+	ln -sf $(@F) build/shared/libmagvit.so.$(SOVERSION)
+	ln -sf $(@F) build/shared/libmagvit.so
+
+build/magvit:             $(call objs,$(TOOL_SRCS))         $(STATIC_LIB)
+build/tests/unit:         $(call objs,$(UNIT_SRCS))         $(STATIC_LIB)
+build/tests/checkkernels: $(call objs,$(CHECKKERNELS_SRCS)) $(STATIC_LIB)
+build/tests/golden:       $(call objs,$(GOLDEN_SRCS))       $(STATIC_LIB)
+build/tests/unit: EXTRA_LIBS = -lcunit
+
+build/magvit $(TEST_PROGS):
+	$(call say,LINK)
+	mkdir -p $(@D)
+	$(LINK) -o $@ $^ $(EXTRA_LIBS) $(LIBS)
+
+ifneq ($(filter -O2,$(CFLAGS)),)
+build/obj/kernels/ref.o: EXTRA_CFLAGS = -O3 -fopenmp-simd
+endif
+
+build/obj/%.o: %.c config.mak
+	$(call say,CC)
+	mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -c -o $@ $<
+
+# shaders: x.comp.glsl -> x.comp.spv -> x.comp.spv.c, which defines mgv_x_comp_spv_data and _len
+build/obj/%.spv: %.glsl $(call in_tree,shaders/common.glsl) config.mak
+	$(call say,GLSL)
+	mkdir -p $(@D)
+	$(GLSLC) -I$(SRC_PATH)/shaders $(if $(findstring glslang,$(GLSLC)),-S comp,-fshader-stage=comp) -o $@ $<
+
+build/obj/%.spv.c: build/obj/%.spv
+	$(call say,EMBED)
+	n=mgv_$(subst .,_,$(*F))_spv; { \
+	echo "extern const unsigned char $${n}_data[];"; echo "extern const unsigned $${n}_len;"; \
+	echo "_Alignas(4) const unsigned char $${n}_data[] = {"; \
+	od -v -An -tx1 $< | sed 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'; \
+	echo "};"; echo "const unsigned $${n}_len = sizeof($${n}_data);"; } > $@
+
+build/obj/%.spv.o: build/obj/%.spv.c
+	$(call say,CC)
+	$(COMPILE) -c -o $@ $<
+
+-include $(ALL_OBJS:.o=.d) $(HEADER_OKS:.ok=.d)
+
+# ---------------------------------------------------------------- checks
+
+# every header compiles alone, and may be included twice
+checkheaders: $(HEADER_OKS)
+
+HEADER_CHECK = mkdir -p $(@D); printf '\#include "%s"\n\#include "%s"\n' $(1) $(1) | \
+               $(2) -I. -I$(SRC_PATH) -Wall -Wextra -Werror -MMD -MP -MT $@ -MF $(@:.ok=.d) -c -o /dev/null - && touch $@
+
+build/obj/%.h.ok: %.h config.mak
+	$(call say,HEADER)
+	$(call HEADER_CHECK,$*.h,$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-unused-function -x c)
+
+build/obj/c99.ok: libmagvit/magvit.h config.mak
+	$(call say,HEADER)
+	$(call HEADER_CHECK,libmagvit/magvit.h,$(CC) -std=c99 -pedantic -x c)
+
+build/obj/cxx.ok: libmagvit/magvit.h config.mak
+	$(call say,HEADER)
+	$(call HEADER_CHECK,libmagvit/magvit.h,$(CXX) -std=c++11 -pedantic -x c++)
+
+# the shared library exports magvit_ names and nothing else
+checksymbols: $(SHARED_LIB)
+	! nm -D --defined-only $< | awk '{ print $$NF }' | grep -v '^magvit_'
+
+lint:
+	cd $(SRC_PATH) && sh tests/lint.sh
+
+# Programs leave with 0, 77 for "skipped", or anything else for "failed". What
+# runs on oneDNN runs again with the OpenMP settings that once broke its
+# matrix products in silence.
+LESS_OMP = env OMP_DYNAMIC=true OMP_THREAD_LIMIT=1
+check: all tests
+	@unset OMP_DYNAMIC OMP_THREAD_LIMIT; pass=0; fail=0; \
+	run() { \
+	    echo "== $$1"; shift; "$$@"; \
+	    case $$? in 0) pass=$$((pass + 1));; 77) echo "skipped";; *) fail=$$((fail + 1)); echo "FAILED: $$*";; esac; \
+	}; \
+	run lint                  $(MAKE) -s lint; \
+	run checkheaders          $(MAKE) -s checkheaders; \
+	$(if $(filter --coverage -fsanitize% no,$(CONFIG_SHARED) $(CFLAGS)),,run checksymbols $(MAKE) -s checksymbols;) \
+	$(if $(filter yes,$(CONFIG_TESTS)), \
+	run unit                  build/tests/unit; \
+	run unit-one-thread       $(LESS_OMP) build/tests/unit; \
+	run checkkernels          build/tests/checkkernels; \
+	run golden                build/tests/golden; \
+	run golden-one-thread     $(LESS_OMP) build/tests/golden;) \
+	if test -x build/ffmpeg/ffmpeg && test -f $(SRC_PATH)/tests/fate/run.sh; then \
+	    run fate $(MAKE) -s fate; \
+	fi; \
+	echo "$$pass passed, $$fail failed"; test $$fail = 0
+
+fate: all
+	FFMPEG="$(or $(wildcard build/ffmpeg/ffmpeg),$(FFMPEG_SRC:%=%/ffmpeg))" sh $(SRC_PATH)/tests/fate/run.sh
+
+bench: build/tests/checkkernels
+	build/tests/checkkernels --bench
+
+asan:
+	mkdir -p build/asan
+	cd build/asan && $(SRC_PATH)/configure --enable-asan --enable-ubsan --enable-werror --cc="$(CC)"
+	$(MAKE) -C build/asan check
+
+# ---------------------------------------------------------------- installing
+
+install: all
+	$(INSTALL) -d $(DESTDIR)$(includedir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(datadir)
+	$(INSTALL) -m 644 $(SRC_PATH)/libmagvit/magvit.h $(DESTDIR)$(includedir)
+	$(INSTALL) -m 644 libmagvit.pc $(DESTDIR)$(libdir)/pkgconfig
+ifeq ($(CONFIG_STATIC),yes)
+	$(INSTALL) -m 644 $(STATIC_LIB) $(DESTDIR)$(libdir)
+endif
+ifeq ($(CONFIG_SHARED),yes)
+	$(INSTALL) -m 755 $(SHARED_LIB) $(DESTDIR)$(libdir)
+	ln -sf libmagvit.so.$(VERSION) $(DESTDIR)$(libdir)/libmagvit.so.$(SOVERSION)
+	ln -sf libmagvit.so.$(VERSION) $(DESTDIR)$(libdir)/libmagvit.so
+endif
+ifeq ($(CONFIG_TOOLS),yes)
+	$(INSTALL) -d $(DESTDIR)$(bindir)
+	$(INSTALL) -m 755 build/magvit $(DESTDIR)$(bindir)
+endif
+	$(if $(MODELS),$(INSTALL) -m 644 $(MODELS) $(DESTDIR)$(datadir))
+
+uninstall:
+	rm -f $(DESTDIR)$(includedir)/magvit.h $(DESTDIR)$(libdir)/pkgconfig/libmagvit.pc
+	rm -f $(DESTDIR)$(libdir)/libmagvit.a $(DESTDIR)$(libdir)/libmagvit.so*
+	rm -f $(DESTDIR)$(bindir)/magvit $(MODELS:$(SRC_PATH)/models/%=$(DESTDIR)$(datadir)/%)
+	-rmdir $(DESTDIR)$(datadir) 2> /dev/null
+
+# pkg-config's file and a patched FFmpeg stay: the first is configure's, the second took minutes
+clean:
+	rm -rf build/obj build/shared build/tests build/asan build/magvit $(STATIC_LIB)
+
+distclean:
+	rm -rf build config.h config.mak config.log libmagvit.pc
+
+help:
+	@echo "all            libraries and the magvit tool (default)"
+	@echo "tests          test programs"
+	@echo "check          lint, headers, unit, kernel and golden tests; filters if build/ffmpeg/ffmpeg exists"
+	@echo "lint           style and include rules of the source tree"
+	@echo "checkheaders   compile every header alone"
+	@echo "checksymbols   list of names the shared library exports"
+	@echo "fate           filter tests with a patched ffmpeg"
+	@echo "bench          kernel timings"
+	@echo "asan           make check with address and undefined behaviour sanitizers, in build/asan"
+	@echo "install        DESTDIR is honoured; uninstall undoes it"
+	@echo "clean          remove what make made; distclean: what configure made, too"
+	@echo "V=1            show commands"
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all lib tests lint check checkheaders checksymbols fate bench asan install uninstall clean distclean help
