@@ -32,6 +32,7 @@
 #ifndef MAGVIT_HOST_H
 #define MAGVIT_HOST_H
 
+#include "config.h"
 #include "libmagvit/backend.h"
 
 typedef struct MgvKernelOp MgvKernelOp;
@@ -41,11 +42,15 @@ typedef struct MgvKernelOp MgvKernelOp;
  * elements only, so results do not depend on the number of jobs or threads.
  */
 typedef struct MgvKernel {
-    /** Repack weights into o->priv. Called once, on the worker thread. ENOTSUP with a line if it cannot. */
+    /** Repack weights into o->priv. Called once, on the worker thread. ENOTSUP with a line if it cannot. May be NULL. */
     int (*prepare)(MgvKernelOp *o);
-    /** Compute part job of nb_jobs. Called from an OpenMP team, or once with (0, 1) if threads_itself. */
+    /**
+     * Compute part job of nb_jobs, nb_jobs <= dev->threads. Called from an OpenMP
+     * team, or once with (0, 1) if threads_itself. The model file may be closed
+     * by then: op->weight[] is for prepare() only.
+     */
     int (*run)(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs);
-    /** Free o->priv. May be NULL. */
+    /** Free o->priv, on the worker thread, also after prepare() failed. May be NULL. */
     void (*unprepare)(MgvKernelOp *o);
     int threads_itself;
 } MgvKernel;

@@ -53,7 +53,10 @@ typedef struct MgvBackend {
     int (*compile)(MgvExec **out, MgvDevice *dev, const MgvPlan *plan);
     void (*free)(MgvExec **exec);
 
-    /** Host data -> input tensor; size in bytes must match exactly. */
+    /**
+     * Host data -> input tensor; size in bytes must match exactly. Every input
+     * is written before every run: its memory may be reused by the run.
+     */
     int (*write)(MgvExec *exec, MgvT tensor, const void *data, size_t size);
     /** May be asynchronous; the next write or read waits. */
     int (*run)(MgvExec *exec);
