@@ -146,7 +146,7 @@ int mgv_sampler_run(const MgvSamplerParams *sp, const int32_t *cond, MgvLogitsFn
 
 /** gamma(p): fraction still masked at progress p in (0,1], clamped to [1e-6,1]; n is the number of tokens. */
 double mgv_schedule_gamma(const MgvMaskSchedule *s, double p, int n);
-/** Parse "cosine", "uniform", "exp", "log", "pow2.5", "poly:c,..". MAGVIT_ERR(EINVAL) otherwise. */
+/** Parse "cosine", "uniform" or "linear", "exp", "log", "pow2.5", "poly:c,..". MAGVIT_ERR(EINVAL) otherwise. */
 int mgv_schedule_parse(MgvMaskSchedule *s, const char *text);
 
 /** Philox4x32-10 block for (seed, window, step, token, lane). */

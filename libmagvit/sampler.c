@@ -40,7 +40,7 @@
 
 #define LANE_CHOICE 0xffffffffu
 /* Larger than any mgv_rng_gumbel(): -ln(-ln(1 - 2^-25)) = 17.33. */
-#define GUMBEL_MAX 17.34
+#define GUMBEL_MAX 17.34f
 #define LOGIT_MASKED (-1e7f)
 
 typedef struct Candidate {
@@ -119,6 +119,7 @@ int mgv_schedule_parse(MgvMaskSchedule *s, const char *text)
     static const struct { const char *name; enum MgvSchedule type; } names[] = {
         { "cosine",  MGV_SCHEDULE_COSINE },
         { "uniform", MGV_SCHEDULE_UNIFORM },
+        { "linear",  MGV_SCHEDULE_UNIFORM },
         { "exp",     MGV_SCHEDULE_EXP },
         { "log",     MGV_SCHEDULE_LOG },
     };
@@ -189,12 +190,12 @@ static int draw_code(Sampler *s, uint32_t step, uint32_t token)
     const MgvSamplerParams *sp = s->sp;
     const float *l = s->logits + (size_t)token * sp->codes;
     int best = argmax(l, sp->codes);
-    double best_value = -HUGE_VAL;
+    float best_value = -HUGE_VALF;
 
     if (sp->temperature <= 0)
         return best;
     for (int j = 0; j < sp->codes; j++)
-        s->row[j] = (float)(l[j] / sp->temperature);
+        s->row[j] = l[j] / (float)sp->temperature;
     if (sp->top_k > 0 || sp->top_p < 1) {
         const float threshold = filter_threshold(s);
         for (int j = 0; j < sp->codes; j++)
@@ -212,10 +213,10 @@ static int draw_code(Sampler *s, uint32_t step, uint32_t token)
             continue;
         mgv_rng_block(r, sp->seed, sp->window, step, token, (uint32_t)b / 4);
         for (int j = 0; j < n; j++) {
-            double value;
+            float value;
             if (s->row[b + j] + GUMBEL_MAX < best_value)
                 continue;
-            value = (double)s->row[b + j] + mgv_rng_gumbel(mgv_rng_uniform(r[j]));
+            value = s->row[b + j] + mgv_rng_gumbel(mgv_rng_uniform(r[j]));
             if (value > best_value) {
                 best_value = value;
                 best       = b + j;

@@ -5,9 +5,7 @@
 
 Lane block b yields four u32 words: the Gumbel noise of code columns 4b .. 4b+3 of token i.
 The choice noise of token i is word 0 of lane block 0xFFFFFFFF.
-A word x becomes the uniform u = (float)((x >> 8) + 0.5f) * 2^-24: 24 bits, strictly inside (0,1),
-(x >> 8) + 0.5 is exact in double and is rounded to float32 once; u then is exact.  Where that rounding
-gives 2^24 (the topmost word only) u is the largest float32 below 1 instead.
+A word x becomes the uniform u = ((x >> 8) + 0.5) / 2^24 in double: exact, strictly inside (0,1).
 Standard Gumbel noise is g = -ln(-ln u) in double, rounded to float32 at the end.
 """
 import numpy as np
@@ -32,14 +30,13 @@ def philox(counter, key):
 
 
 def uniform(x):
-    """uint32 -> float32 strictly inside (0,1)"""
-    u = ((x >> np.uint32(8)).astype(np.float64) + 0.5).astype(np.float32) * np.float32(2.0 ** -24)
-    return np.minimum(u, np.float32(1 - 2.0 ** -24))
+    """uint32 -> float64 strictly inside (0,1)"""
+    return ((x >> np.uint32(8)).astype(np.float64) + 0.5) / 2.0 ** 24
 
 
 def gumbel(x):
     """uint32 -> float32 standard Gumbel noise"""
-    return (-np.log(-np.log(uniform(x).astype(np.float64)))).astype(np.float32)
+    return (-np.log(-np.log(uniform(x)))).astype(np.float32)
 
 
 def _key(seed):
