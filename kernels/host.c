@@ -1,0 +1,492 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * Host executor: one worker thread a device, one arena a plan, ops one after
+ * another, each cut over an OpenMP team. The backends ref and cpu differ only
+ * in their kernel tables.
+ */
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/host.h"
+#if CONFIG_OPENMP
+#include <omp.h>
+#endif
+#if CONFIG_ONEDNN
+#include "kernels/dnnl.h"
+#endif
+
+#define MAX_THREADS 256
+
+typedef struct MgvWorker {
+    pthread_t thread;
+    pthread_mutex_t caller;  ///< held by the caller whose job runs
+    pthread_mutex_t lock;    ///< guards what follows
+    pthread_cond_t changed;
+    int (*fn)(void *arg);    ///< job to do, NULL: none
+    void *arg;
+    int ret;
+    int quit;
+} MgvWorker;
+
+struct MgvExec {
+    MgvDevice *dev;
+    const MgvPlan *plan;
+    MgvKernelOp *ops;        ///< one for each of the plan's, nb_ops of them set up
+    int nb_ops;
+    uint8_t *arena;
+    void *scratch;
+    size_t scratch_bytes;
+    MgvTapFn *tap;
+    void *tap_opaque;
+};
+
+static void *worker_main(void *arg)
+{
+    MgvWorker *w = arg;
+
+    pthread_mutex_lock(&w->lock);
+    while (!w->quit) {
+        if (w->fn) {
+            pthread_mutex_unlock(&w->lock);
+            w->ret = w->fn(w->arg);
+            pthread_mutex_lock(&w->lock);
+            w->fn = NULL;
+            pthread_cond_broadcast(&w->changed);
+        } else {
+            pthread_cond_wait(&w->changed, &w->lock);
+        }
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+int mgv_host_call(MgvDevice *dev, int (*fn)(void *arg), void *arg)
+{
+    MgvWorker *w = dev->worker;
+    int ret;
+
+    if (pthread_equal(pthread_self(), w->thread))
+        return fn(arg);
+    pthread_mutex_lock(&w->caller);
+    pthread_mutex_lock(&w->lock);
+    w->fn  = fn;
+    w->arg = arg;
+    pthread_cond_broadcast(&w->changed);
+    while (w->fn)
+        pthread_cond_wait(&w->changed, &w->lock);
+    ret = w->ret;
+    pthread_mutex_unlock(&w->lock);
+    pthread_mutex_unlock(&w->caller);
+    return ret;
+}
+
+/* The program's signal handlers run on its own threads, not on ours. */
+static int start_thread(MgvWorker *w)
+{
+    sigset_t all, old;
+    int err;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    err = pthread_create(&w->thread, NULL, worker_main, w);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return err;
+}
+
+static int worker_start(MgvDevice *dev)
+{
+    MgvWorker *w = mgv_calloc(1, sizeof(*w));
+    int err;
+
+    if (!w) {
+        mgv_err(dev->log, "worker thread: out of memory");
+        return MAGVIT_ERR(ENOMEM);
+    }
+    pthread_mutex_init(&w->caller, NULL);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->changed, NULL);
+    err = start_thread(w);
+    if (err) {
+        mgv_err(dev->log, "worker thread: %s", strerror(err));
+        mgv_freep(&w);
+        return MAGVIT_ERROR_DEVICE;
+    }
+    dev->worker = w;
+    return 0;
+}
+
+static void worker_stop(MgvWorker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->quit = 1;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->changed);
+    pthread_mutex_destroy(&w->lock);
+    pthread_mutex_destroy(&w->caller);
+}
+
+/* These settings are the worker's own. The size that a team really has may be less than asked. */
+static int set_up_teams(void *arg)
+{
+#if CONFIG_OPENMP
+    MgvDevice *dev = arg;
+    int threads = 1;
+
+    omp_set_dynamic(0);
+    omp_set_num_threads(dev->threads);
+#pragma omp parallel
+    {
+#pragma omp master
+        threads = omp_get_num_threads();
+    }
+    omp_set_num_threads(threads);
+    dev->threads = threads;
+#endif
+    return 0;
+}
+
+static int default_threads(void)
+{
+#if CONFIG_OPENMP
+    return omp_get_num_procs();
+#else
+    return 1;
+#endif
+}
+
+int mgv_host_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogger *log)
+{
+    MgvDevice *dev = mgv_calloc(1, sizeof(*dev));
+    int ret;
+
+    *out = NULL;
+    if (!dev) {
+        mgv_err(log, "device: out of memory");
+        return MAGVIT_ERR(ENOMEM);
+    }
+    dev->log     = log;
+    dev->threads = MGV_CLAMP(s->threads > 0 ? s->threads : default_threads(), 1, MAX_THREADS);
+    if (!CONFIG_OPENMP)
+        dev->threads = 1;
+    mgv_ref_kernels(dev->kernels);
+    RET(worker_start(dev));
+    RET(mgv_host_call(dev, set_up_teams, dev));
+    snprintf(dev->description, sizeof(dev->description), "plain C, %d thread%s", dev->threads, dev->threads > 1 ? "s" : "");
+    *out = dev;
+    return 0;
+fail:
+    mgv_host_close(&dev);
+    return ret;
+}
+
+void mgv_host_close(MgvDevice **dev)
+{
+    if (!*dev)
+        return;
+    if ((*dev)->worker)
+        worker_stop((*dev)->worker);
+    mgv_freep(&(*dev)->worker);
+    mgv_freep(dev);
+}
+
+const char *mgv_host_describe(const MgvDevice *dev)
+{
+    return dev->description;
+}
+
+float *mgv_host_weight(MgvKernelOp *o, int i)
+{
+    const MgvTensor *t = o->op->weight[i];
+    float *w = t ? mgv_calloc((size_t)t->elements, sizeof(*w)) : NULL;
+
+    if (w)
+        mgv_tensor_to_f32(t, 0, t->elements, w);
+    return w;
+}
+
+static void set_up_op(MgvExec *exec, MgvKernelOp *o, const MgvOp *op)
+{
+    const MgvTensorInfo *tensors = exec->plan->tensors;
+    int i;
+
+    o->kernel = &exec->dev->kernels[op->type];
+    o->plan   = exec->plan;
+    o->op     = op;
+    o->dev    = exec->dev;
+    o->log    = exec->dev->log;
+    o->out    = tensors[op->out].shape;
+    for (i = 0; i < MGV_MAX_IN; i++)
+        if (op->in[i] >= 0)
+            o->in[i] = tensors[op->in[i]].shape;
+}
+
+/* On the worker thread: oneDNN objects belong to it. */
+static int prepare_ops(void *arg)
+{
+    MgvExec *exec = arg;
+    int i, ret;
+
+    for (i = 0; i < exec->plan->nb_ops; i++) {
+        MgvKernelOp *o = &exec->ops[i];
+
+        set_up_op(exec, o, &exec->plan->ops[i]);
+        exec->nb_ops++;
+        ret = o->kernel->prepare ? o->kernel->prepare(o) : 0;
+        if (ret < 0)
+            return ret;
+        exec->scratch_bytes = MGV_MAX(exec->scratch_bytes, o->scratch_bytes);
+    }
+    return 0;
+}
+
+static int unprepare_ops(void *arg)
+{
+    MgvExec *exec = arg;
+    int i;
+
+    for (i = 0; i < exec->nb_ops; i++)
+        if (exec->ops[i].kernel->unprepare)
+            exec->ops[i].kernel->unprepare(&exec->ops[i]);
+    return 0;
+}
+
+static int no_memory(const MgvDevice *dev, const MgvPlan *plan, size_t bytes, const char *what)
+{
+    mgv_err(dev->log, "%s: out of memory: %zu bytes for %s", plan->name, bytes, what);
+    return MAGVIT_ERR(ENOMEM);
+}
+
+static int alloc_memory(MgvExec *exec)
+{
+    int i;
+
+    exec->arena = mgv_calloc(exec->plan->arena_size, 1);
+    if (!exec->arena)
+        return no_memory(exec->dev, exec->plan, exec->plan->arena_size, "activations");
+    exec->scratch = mgv_calloc(exec->scratch_bytes, 1);
+    if (!exec->scratch)
+        return no_memory(exec->dev, exec->plan, exec->scratch_bytes, "scratch");
+    for (i = 0; i < exec->nb_ops; i++)
+        exec->ops[i].scratch = exec->scratch;
+    return 0;
+}
+
+int mgv_host_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
+{
+    MgvExec *exec = mgv_calloc(1, sizeof(*exec));
+    int ret;
+
+    mgv_assert(plan->finished);
+    *out = NULL;
+    if (!exec)
+        return no_memory(dev, plan, sizeof(*exec), "a compiled plan");
+    exec->dev  = dev;
+    exec->plan = plan;
+    exec->ops  = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->ops));
+    if (!exec->ops)
+        RET(no_memory(dev, plan, plan->nb_ops * sizeof(*exec->ops), "ops"));
+    RET(mgv_host_call(dev, prepare_ops, exec));
+    RET(alloc_memory(exec));
+    *out = exec;
+    return 0;
+fail:
+    mgv_host_free(&exec);
+    return ret;
+}
+
+void mgv_host_free(MgvExec **exec)
+{
+    if (!*exec)
+        return;
+    mgv_host_call((*exec)->dev, unprepare_ops, *exec);
+    mgv_freep(&(*exec)->ops);
+    mgv_freep(&(*exec)->arena);
+    mgv_freep(&(*exec)->scratch);
+    mgv_freep(exec);
+}
+
+/* Where an input or output lies, NULL with one line if it is none, or of another size. */
+static uint8_t *find_data(const MgvExec *exec, MgvT tensor, size_t size, const MgvT *list, int nb)
+{
+    const MgvPlan *p = exec->plan;
+    int i;
+
+    for (i = 0; i < nb; i++)
+        if (list[i] == tensor && p->tensors[tensor].size == size)
+            return exec->arena + p->tensors[tensor].offset;
+    mgv_err(exec->dev->log, "%s: tensor %d of %zu bytes is not one of %d inputs or outputs", p->name, tensor, size, nb);
+    return NULL;
+}
+
+int mgv_host_write(MgvExec *exec, MgvT tensor, const void *data, size_t size)
+{
+    uint8_t *dst = find_data(exec, tensor, size, exec->plan->inputs, exec->plan->nb_inputs);
+
+    if (!dst)
+        return MAGVIT_ERR(EINVAL);
+    memcpy(dst, data, size);
+    return 0;
+}
+
+int mgv_host_read(MgvExec *exec, MgvT tensor, void *data, size_t size)
+{
+    const uint8_t *src = find_data(exec, tensor, size, exec->plan->outputs, exec->plan->nb_outputs);
+
+    if (!src)
+        return MAGVIT_ERR(EINVAL);
+    memcpy(data, src, size);
+    return 0;
+}
+
+static int run_op(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out)
+{
+    int ret = 0;
+
+    if (o->kernel->threads_itself)
+        return o->kernel->run(o, in, out, 0, 1);
+#if CONFIG_OPENMP
+#pragma omp parallel num_threads(o->dev->threads) reduction(min : ret)
+    ret = o->kernel->run(o, in, out, omp_get_thread_num(), omp_get_num_threads());
+#else
+    ret = o->kernel->run(o, in, out, 0, 1);
+#endif
+    return ret;
+}
+
+static int run_plan(void *arg)
+{
+    const MgvExec *exec = arg;
+    const MgvTensorInfo *tensors = exec->plan->tensors;
+    int i, j, ret;
+
+    for (i = 0; i < exec->nb_ops; i++) {
+        const MgvOp *op = exec->ops[i].op;
+        const void *in[MGV_MAX_IN] = { NULL };
+        void *out = exec->arena + tensors[op->out].offset;
+
+        for (j = 0; j < MGV_MAX_IN; j++)
+            if (op->in[j] >= 0)
+                in[j] = exec->arena + tensors[op->in[j]].offset;
+        RET(run_op(&exec->ops[i], in, out));
+        if (exec->tap)
+            RET(exec->tap(exec->tap_opaque, exec->plan, i, out));
+    }
+    return 0;
+fail:
+    return ret;
+}
+
+int mgv_host_run(MgvExec *exec)
+{
+    return mgv_host_call(exec->dev, run_plan, exec);
+}
+
+void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque)
+{
+    exec->tap        = fn;
+    exec->tap_opaque = opaque;
+}
+
+void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work)
+{
+    int i;
+
+    *weights = 0;
+    *work    = exec->plan->arena_size + exec->scratch_bytes;
+    for (i = 0; i < exec->nb_ops; i++)
+        *weights += exec->ops[i].weight_bytes;
+}
+
+const MgvBackend mgv_backend_ref = {
+    .name     = "ref",
+    .type     = MAGVIT_BACKEND_REF,
+    .open     = mgv_host_open,
+    .close    = mgv_host_close,
+    .describe = mgv_host_describe,
+    .compile  = mgv_host_compile,
+    .free     = mgv_host_free,
+    .write    = mgv_host_write,
+    .run      = mgv_host_run,
+    .read     = mgv_host_read,
+    .tap      = mgv_host_tap,
+    .memory   = mgv_host_memory,
+};
+
+#if CONFIG_ONEDNN
+static int dnnl_open(void *arg)
+{
+    return mgv_dnnl_open(arg);
+}
+
+static int dnnl_close(void *arg)
+{
+    mgv_dnnl_close(arg);
+    return 0;
+}
+
+static void cpu_close(MgvDevice **dev)
+{
+    if (*dev)
+        mgv_host_call(*dev, dnnl_close, *dev);
+    mgv_host_close(dev);
+}
+
+static int cpu_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogger *log)
+{
+    int ret = mgv_host_open(out, s, log);
+
+    if (ret < 0)
+        return ret;
+    mgv_dnnl_kernels((*out)->kernels);
+    ret = mgv_host_call(*out, dnnl_open, *out);
+    if (ret < 0)
+        cpu_close(out);
+    return ret;
+}
+
+const MgvBackend mgv_backend_cpu = {
+    .name     = "cpu",
+    .type     = MAGVIT_BACKEND_CPU,
+    .open     = cpu_open,
+    .close    = cpu_close,
+    .describe = mgv_host_describe,
+    .compile  = mgv_host_compile,
+    .free     = mgv_host_free,
+    .write    = mgv_host_write,
+    .run      = mgv_host_run,
+    .read     = mgv_host_read,
+    .tap      = mgv_host_tap,
+    .memory   = mgv_host_memory,
+};
+#endif
+
+const MgvBackend *const mgv_backends[] = {
+#if CONFIG_ONEDNN
+    &mgv_backend_cpu,
+#endif
+    &mgv_backend_ref,
+    NULL
+};
