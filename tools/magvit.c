@@ -1,0 +1,497 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * The command line tool: looks into models, turns video into tokens and back,
+ * runs the tasks on YUV4MPEG2 streams and measures speed.
+ * Exit status: 0 done, 1 failed, 2 wrong usage.
+ */
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "libmagvit/magvit.h"
+#include "tools/tokens.h"
+#include "tools/y4m.h"
+
+enum { EXIT_USAGE = 2 };
+
+static const char help_text[] =
+    "usage: magvit COMMAND [options] ...\n"
+    "\n"
+    "commands:\n"
+    "  info                      describe the model\n"
+    "  encode IN.y4m OUT.tok     turn windows of frames into tokens\n"
+    "  decode IN.tok OUT.y4m     turn tokens back into frames\n"
+    "  run interp   IN OUT       make frames between frames\n"
+    "  run inpaint  IN OUT       refill a rectangle (-x -y -w -h)\n"
+    "  run outpaint IN OUT       extend the picture (--width --height -x -y)\n"
+    "  bench                     time each stage of a window\n"
+    "  help                      print this text\n"
+    "IN and OUT are YUV4MPEG2 files; - is standard input or output.\n"
+    "\n"
+    "options of every command:\n"
+    "  --model FILE              model file [$MAGVIT_MODEL_PATH, then the installed one]\n"
+    "  --backend NAME            auto, ref, cpu or vulkan [auto]\n"
+    "  --device NAME             index, UUID or part of the name [first]\n"
+    "  --threads N               CPU threads, 0 = one a core [0]\n"
+    "  --quiet, --verbose        fewer or more lines; twice for the op plans\n"
+    "options of run:\n"
+    "  --factor N                interp: output frames per input frame, 1 to 15 [2]\n"
+    "  --fps RATE                interp: output frame rate instead, such as 60 or 60000/1001\n"
+    "  -x X -y Y -w W -h H       inpaint: rectangle; outpaint: place of the input (x and y)\n"
+    "  --width W --height H      outpaint: canvas\n"
+    "  --steps N                 decoding steps a window [the model's]\n"
+    "  --schedule NAME           cosine, uniform, exp, log, powE, poly:c,.. [the model's]\n"
+    "  --temperature T           token sampling, 0 = greedy [the model's]\n"
+    "  --choice-temperature T    noise of the ranking [the model's]\n"
+    "  --top-k N, --top-p P      narrow the choice of codes [off]\n"
+    "  --guidance S              classifier-free guidance [0]\n"
+    "  --seed N                  random seed [0]\n"
+    "  --scale MODE              auto, tile or fit [auto]\n"
+    "  --tile-overlap N          pixels that neighbouring tiles share [32]\n"
+    "  --overlap N               frames that neighbouring windows share [by task]\n";
+
+/* Long options without a letter. */
+enum {
+    OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR, OPT_FPS,
+    OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE, OPT_CHOICE, OPT_TOP_K, OPT_TOP_P,
+    OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_HELP
+};
+
+static const struct option long_options[] = {
+    { "model", 1, NULL, OPT_MODEL },             { "backend", 1, NULL, OPT_BACKEND },
+    { "device", 1, NULL, OPT_DEVICE },           { "threads", 1, NULL, OPT_THREADS },
+    { "quiet", 0, NULL, OPT_QUIET },             { "verbose", 0, NULL, OPT_VERBOSE },
+    { "factor", 1, NULL, OPT_FACTOR },           { "fps", 1, NULL, OPT_FPS },
+    { "width", 1, NULL, OPT_WIDTH },             { "height", 1, NULL, OPT_HEIGHT },
+    { "steps", 1, NULL, OPT_STEPS },             { "schedule", 1, NULL, OPT_SCHEDULE },
+    { "temperature", 1, NULL, OPT_TEMPERATURE }, { "choice-temperature", 1, NULL, OPT_CHOICE },
+    { "top-k", 1, NULL, OPT_TOP_K },             { "top-p", 1, NULL, OPT_TOP_P },
+    { "guidance", 1, NULL, OPT_GUIDANCE },       { "seed", 1, NULL, OPT_SEED },
+    { "scale", 1, NULL, OPT_SCALE },             { "tile-overlap", 1, NULL, OPT_TILE_OVERLAP },
+    { "overlap", 1, NULL, OPT_OVERLAP },         { "help", 0, NULL, OPT_HELP },
+    { NULL, 0, NULL, 0 }
+};
+
+typedef struct Options {
+    MagvitSettings settings;
+    MagvitParams params;
+    char **args; /* what is left, NULL-terminated */
+    int nb_args;
+} Options;
+
+static _Noreturn void usage(const char *fmt, ...)
+{
+    va_list ap;
+
+    fputs("magvit: ", stderr);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputs(" (see magvit help)\n", stderr);
+    exit(EXIT_USAGE);
+}
+
+static long long parse_int(const char *name, const char *text, long long lo, long long hi)
+{
+    char *end;
+    long long v;
+
+    errno = 0;
+    v = strtoll(text, &end, 10);
+    if (end == text || *end || errno || v < lo || v > hi)
+        usage("%s is \"%s\", expected an integer in [%lld,%lld]", name, text, lo, hi);
+    return v;
+}
+
+static double parse_double(const char *name, const char *text)
+{
+    char *end;
+    const double v = strtod(text, &end);
+
+    if (end == text || *end || !isfinite(v))
+        usage("%s is \"%s\", expected a number", name, text);
+    return v;
+}
+
+static int parse_name(const char *name, const char *text, const char *const *names)
+{
+    for (int i = 0; names[i]; i++)
+        if (!strcmp(text, names[i]))
+            return i;
+    usage("%s is \"%s\", which is not one of its values", name, text);
+}
+
+static MagvitRational parse_rate(const char *name, const char *text)
+{
+    MagvitRational r = { 0, 1 };
+    int n = 0;
+
+    if ((sscanf(text, "%d/%d%n", &r.num, &r.den, &n) != 2 || text[n]) &&
+        (r.den = 1, sscanf(text, "%d%n", &r.num, &n) != 1 || text[n]))
+        r.num = 0;
+    if (r.num <= 0 || r.den <= 0)
+        usage("%s is \"%s\", expected a rate such as 60 or 60000/1001", name, text);
+    return r;
+}
+
+static void set_option(Options *o, int opt, const char *v)
+{
+    static const char *const backends[] = { "auto", "ref", "cpu", "vulkan", NULL };
+    static const char *const scales[] = { "auto", "tile", "fit", NULL };
+    MagvitParams *p = &o->params;
+
+    switch (opt) {
+    case OPT_MODEL:        o->settings.model   = v; break;
+    case OPT_BACKEND:      o->settings.backend = parse_name("--backend", v, backends); break;
+    case OPT_DEVICE:       o->settings.device  = v; break;
+    case OPT_THREADS:      o->settings.threads = (int)parse_int("--threads", v, 0, 256); break;
+    case OPT_QUIET:        o->settings.log.level = MAGVIT_LOG_ERROR; break;
+    case OPT_VERBOSE:      o->settings.log.level++; break;
+    case OPT_FACTOR:       p->factor = (int)parse_int("--factor", v, 1, 15); break;
+    case OPT_FPS:          p->factor = 0; p->rate = parse_rate("--fps", v); break;
+    case 'x':              p->x = (int)parse_int("-x", v, 0, 32768); break;
+    case 'y':              p->y = (int)parse_int("-y", v, 0, 32768); break;
+    case 'w':              p->w = (int)parse_int("-w", v, 1, 32768); break;
+    case 'h':              p->h = (int)parse_int("-h", v, 1, 32768); break;
+    case OPT_WIDTH:        p->out_width  = (int)parse_int("--width", v, 1, 32768); break;
+    case OPT_HEIGHT:       p->out_height = (int)parse_int("--height", v, 1, 32768); break;
+    case OPT_STEPS:        p->steps = (int)parse_int("--steps", v, 1, 256); break;
+    case OPT_SCHEDULE:     p->schedule = v; break;
+    case OPT_TEMPERATURE:  p->temperature = parse_double("--temperature", v); break;
+    case OPT_CHOICE:       p->choice_temperature = parse_double("--choice-temperature", v); break;
+    case OPT_TOP_K:        p->top_k = (int)parse_int("--top-k", v, 0, 1 << 18); break;
+    case OPT_TOP_P:        p->top_p = parse_double("--top-p", v); break;
+    case OPT_GUIDANCE:     p->guidance = parse_double("--guidance", v); break;
+    case OPT_SEED:         p->seed = (uint64_t)parse_int("--seed", v, 0, INT64_MAX); break;
+    case OPT_SCALE:        p->scale = parse_name("--scale", v, scales); break;
+    case OPT_TILE_OVERLAP: p->tile_overlap = (int)parse_int("--tile-overlap", v, 0, 4096); break;
+    case OPT_OVERLAP:      p->overlap = (int)parse_int("--overlap", v, 0, 8); break;
+    case OPT_HELP:         fputs(help_text, stdout); exit(EXIT_SUCCESS);
+    default:               usage("unknown option");
+    }
+}
+
+static void parse_options(Options *o, int argc, char **argv, enum MagvitTask task)
+{
+    int opt;
+
+    memset(o, 0, sizeof(*o));
+    magvit_default_settings(&o->settings);
+    magvit_default_params(&o->params, task);
+    while ((opt = getopt_long(argc, argv, "x:y:w:h:", long_options, NULL)) != -1)
+        set_option(o, opt, optarg);
+    o->args    = argv + optind;
+    o->nb_args = argc - optind;
+}
+
+static void need_args(const Options *o, int n, const char *what)
+{
+    if (o->nb_args != n)
+        usage("expected %s", what);
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+/* ---- info ---- */
+
+static int cmd_info(int argc, char **argv)
+{
+    static const char *const tasks[] = { "interp", "predict", "inpaint", "outpaint", "generate" };
+    Options o;
+    MagvitContext *ctx;
+    MagvitInfo i;
+    int ret;
+
+    parse_options(&o, argc, argv, MAGVIT_TASK_INTERP);
+    need_args(&o, 0, "no arguments");
+    if ((ret = magvit_open(&ctx, &o.settings)) < 0)
+        return ret;
+    magvit_get_info(ctx, &i);
+    printf("model       %s\nfile        %s\nsha256      %s\n", i.name, i.path, i.sha256);
+    printf("parameters  %.2f M\n", i.parameters / 1e6);
+    printf("window      %d frames of %dx%d, %dx%dx%d tokens of %d codes\n", i.window[0], i.window[2], i.window[1],
+           i.latent[0], i.latent[1], i.latent[2], i.nb_codes);
+    printf("steps       %d\ntasks      ", i.steps);
+    for (int t = 0; t < MAGVIT_TASK_NB; t++)
+        if (i.tasks >> t & 1)
+            printf(" %s", tasks[t]);
+    printf("\nclasses     %d%s%s\n", i.nb_classes, i.nb_classes ? ": " : "", i.classes);
+    printf("backend     %s, %s\n", i.backend, i.device);
+    printf("memory      %.1f MiB weights, %.1f MiB activations\n", i.weight_bytes / 1048576.0, i.work_bytes / 1048576.0);
+    fflush(stdout);
+    magvit_print_plans(ctx);
+    magvit_close(&ctx);
+    return 0;
+}
+
+/* ---- encode, decode ---- */
+
+static int cmd_encode(int argc, char **argv)
+{
+    Options o;
+    MagvitContext *ctx = NULL;
+    int ret;
+
+    parse_options(&o, argc, argv, MAGVIT_TASK_INTERP);
+    need_args(&o, 2, "IN.y4m and OUT.tok");
+    if ((ret = magvit_open(&ctx, &o.settings)) >= 0)
+        ret = tokens_encode(ctx, o.args[0], o.args[1]);
+    magvit_close(&ctx);
+    return ret;
+}
+
+static int cmd_decode(int argc, char **argv)
+{
+    Options o;
+    MagvitContext *ctx = NULL;
+    int ret;
+
+    parse_options(&o, argc, argv, MAGVIT_TASK_INTERP);
+    need_args(&o, 2, "IN.tok and OUT.y4m");
+    if ((ret = magvit_open(&ctx, &o.settings)) >= 0)
+        ret = tokens_decode(ctx, o.args[0], o.args[1]);
+    magvit_close(&ctx);
+    return ret;
+}
+
+/* ---- run ---- */
+
+typedef struct Stream {
+    Y4m in, out;
+    Y4mFrame in_frame, out_frame;
+    MagvitSession *session;
+} Stream;
+
+static int stream_open(Stream *s, MagvitContext *ctx, Options *o)
+{
+    MagvitParams *p = &o->params;
+    MagvitOutput out;
+    int ret;
+
+    if ((ret = y4m_open(&s->in, o->args[0])) < 0)
+        return ret;
+    p->format     = s->in.format;
+    p->width      = s->in.width;
+    p->height     = s->in.height;
+    p->frame_rate = s->in.rate;
+    p->time_base  = (MagvitRational){ s->in.rate.den, s->in.rate.num };
+    if (!p->out_width)
+        p->out_width = p->width;
+    if (!p->out_height)
+        p->out_height = p->height;
+    if ((ret = magvit_session_open(&s->session, ctx, p)) < 0)
+        return ret;
+    magvit_session_output(s->session, &out);
+    if ((ret = y4m_create(&s->out, o->args[1], &s->in, out.width, out.height, out.frame_rate)) < 0 ||
+        (ret = y4m_frame_alloc(&s->in_frame, &s->in)) < 0)
+        return ret;
+    return y4m_frame_alloc(&s->out_frame, &s->out);
+}
+
+static int stream_run(Stream *s)
+{
+    for (;;) {
+        int ret = magvit_receive_frame(s->session, &s->out_frame.f);
+        if (ret == MAGVIT_ERROR_EOF)
+            return 0;
+        if (ret == 0)
+            ret = y4m_write(&s->out, &s->out_frame);
+        else if (ret == MAGVIT_ERR(EAGAIN) && (ret = y4m_read(&s->in, &s->in_frame)) >= 0)
+            ret = magvit_send_frame(s->session, ret ? &s->in_frame.f : NULL);
+        if (ret < 0)
+            return ret;
+    }
+}
+
+static int cmd_run(int argc, char **argv)
+{
+    static const char *const names[] = { "interp", "predict", "inpaint", "outpaint", NULL };
+    Options o;
+    Stream s;
+    MagvitContext *ctx = NULL;
+    int ret, err;
+
+    if (argc < 2)
+        usage("run needs a task");
+    parse_options(&o, argc - 1, argv + 1, parse_name("task", argv[1], names));
+    need_args(&o, 2, "IN.y4m and OUT.y4m");
+    memset(&s, 0, sizeof(s));
+    if ((ret = magvit_open(&ctx, &o.settings)) >= 0 && (ret = stream_open(&s, ctx, &o)) >= 0)
+        ret = stream_run(&s);
+    magvit_session_close(&s.session);
+    magvit_close(&ctx);
+    err = y4m_close(&s.out);
+    y4m_close(&s.in);
+    y4m_frame_free(&s.in_frame);
+    y4m_frame_free(&s.out_frame);
+    return ret < 0 ? ret : err;
+}
+
+/* ---- bench ---- */
+
+enum { BENCH_RUNS = 5 };
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void bench_row(const char *name, double *t, int frames)
+{
+    qsort(t, BENCH_RUNS, sizeof(*t), by_value);
+    printf("%-10s %10.1f ms   %9.1f .. %.1f %14.2f\n", name, 1e3 * t[BENCH_RUNS / 2], 1e3 * t[0],
+           1e3 * t[BENCH_RUNS - 1], frames / t[BENCH_RUNS / 2]);
+}
+
+/* One window of FI: its first and last frame are known, the frames between are made. */
+static int bench_window(MagvitContext *ctx, const MagvitInfo *info, const MagvitParams *like, int steps, double *seconds)
+{
+    MagvitParams p = *like;
+    MagvitSession *s = NULL;
+    MagvitFrame f = { .pts = 0 };
+    const size_t size = (size_t)info->window[1] * info->window[2];
+    uint8_t *pixels = malloc(size);
+    double start;
+    int ret = pixels ? 0 : MAGVIT_ERR(ENOMEM);
+
+    p.format     = (MagvitFormat){ MAGVIT_MODEL_GRAY, 8, 0, 0, 0, 0 };
+    p.width      = info->window[2];
+    p.height     = info->window[1];
+    p.time_base  = (MagvitRational){ 1, 25 };
+    p.frame_rate = (MagvitRational){ 25, 1 };
+    p.factor     = info->window[0] - 1 < 15 ? info->window[0] - 1 : 15;
+    p.steps      = steps;
+    if (ret >= 0)
+        ret = magvit_session_open(&s, ctx, &p);
+    start = now();
+    for (int i = 0; i < 2 && ret >= 0; i++) {
+        for (size_t k = 0; k < size; k++)
+            pixels[k] = (uint8_t)(16 + (k * 7 + i * 13) % 219);
+        f.data[0]   = pixels;
+        f.stride[0] = info->window[2];
+        f.pts       = i;
+        f.duration  = 1;
+        ret = magvit_send_frame(s, &f);
+    }
+    if (ret >= 0)
+        ret = magvit_send_frame(s, NULL);
+    while (ret >= 0)
+        ret = magvit_receive_frame(s, &f);
+    *seconds = now() - start;
+    magvit_session_close(&s);
+    free(pixels);
+    return ret == MAGVIT_ERROR_EOF ? 0 : ret;
+}
+
+static int bench_stages(MagvitContext *ctx, const MagvitInfo *info, const Options *o, double open_seconds)
+{
+    const size_t pixels = (size_t)info->window[0] * info->window[1] * info->window[2] * 3;
+    float *clip = malloc(pixels * sizeof(*clip));
+    int32_t *codes = malloc((size_t)info->latent[0] * info->latent[1] * info->latent[2] * sizeof(*codes));
+    const int steps = o->params.steps ? o->params.steps : info->steps;
+    double enc[BENCH_RUNS], dec[BENCH_RUNS], win[BENCH_RUNS], step[BENCH_RUNS], one;
+    int ret = clip && codes ? 0 : MAGVIT_ERR(ENOMEM);
+
+    for (size_t i = 0; i < pixels && ret >= 0; i++)
+        clip[i] = (float)(i * 7 % 256) / 255;
+    for (int r = -1; r < BENCH_RUNS && ret >= 0; r++) { /* the first run warms up */
+        const int k = r < 0 ? 0 : r;
+        const double t0 = now();
+        ret = magvit_encode(ctx, clip, codes);
+        enc[k] = now() - t0;
+        if (ret >= 0)
+            ret = magvit_decode(ctx, codes, clip);
+        dec[k] = now() - t0 - enc[k];
+        if (ret >= 0)
+            ret = bench_window(ctx, info, &o->params, steps, &win[k]);
+        if (ret >= 0)
+            ret = bench_window(ctx, info, &o->params, 1, &one);
+        step[k] = steps > 1 ? (win[k] - one) / (steps - 1) : win[k] - enc[k] - dec[k];
+    }
+    if (ret >= 0) {
+        printf("%s, %s, %s\n", info->name, info->backend, info->device);
+        printf("%-10s %13s   %18s %14s\n", "stage", "median", "min .. max", "frames/s");
+        printf("%-10s %10.1f ms\n", "open", 1e3 * open_seconds);
+        bench_row("encode", enc, info->window[0]);
+        bench_row("step", step, info->window[0]);
+        bench_row("decode", dec, info->window[0]);
+        bench_row("window", win, info->window[0]);
+    }
+    free(clip);
+    free(codes);
+    return ret;
+}
+
+static int cmd_bench(int argc, char **argv)
+{
+    Options o;
+    MagvitContext *ctx;
+    MagvitInfo info;
+    double start;
+    int ret;
+
+    parse_options(&o, argc, argv, MAGVIT_TASK_INTERP);
+    need_args(&o, 0, "no arguments");
+    start = now();
+    if ((ret = magvit_open(&ctx, &o.settings)) < 0)
+        return ret;
+    start = now() - start;
+    magvit_get_info(ctx, &info);
+    ret = bench_stages(ctx, &info, &o, start);
+    magvit_close(&ctx);
+    return ret;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct { const char *name; int (*run)(int argc, char **argv); } commands[] = {
+        { "info", cmd_info }, { "encode", cmd_encode }, { "decode", cmd_decode },
+        { "run", cmd_run },   { "bench", cmd_bench },
+    };
+
+    if (argc < 2)
+        usage("no command given");
+    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help")) {
+        fputs(help_text, stdout);
+        return EXIT_SUCCESS;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("magvit %s\n", magvit_version());
+        return EXIT_SUCCESS;
+    }
+    for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
+        if (!strcmp(argv[1], commands[i].name))
+            return commands[i].run(argc - 1, argv + 1) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    usage("unknown command \"%s\"", argv[1]);
+}
