@@ -28,12 +28,12 @@ LIB_SRCS += $(call in_tree,kernels/vk*.c)
 SHADERS  := $(call in_tree,shaders/*.comp.glsl)
 endif
 
-TOOL_SRCS         = tools/magvit.c
+TOOL_SRCS         = $(call in_tree,tools/*.c)
 UNIT_SRCS         = $(call in_tree,tests/unit/*.c)
 CHECKKERNELS_SRCS = $(call in_tree,tests/checkkernels/*.c)
 GOLDEN_SRCS       = $(call in_tree,tests/golden/*.c)
 
-HEADERS := $(call in_tree,libmagvit/*.h kernels/*.h tests/*/*.h)
+HEADERS := $(call in_tree,libmagvit/*.h kernels/*.h tools/*.h tests/*/*.h)
 ifneq ($(CONFIG_ONEDNN),yes)
 HEADERS := $(filter-out kernels/dnnl%.h,$(HEADERS))
 endif
