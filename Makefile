@@ -20,7 +20,7 @@ LIB_SRCS = $(addprefix libmagvit/, common.c safetensors.c plan.c \
            $(addprefix kernels/, host.c ref.c)
 
 ifeq ($(CONFIG_ONEDNN),yes)
-LIB_SRCS += $(addprefix kernels/, dnnl.c dnnl_conv.c dnnl_matmul.c)
+LIB_SRCS += $(call in_tree,kernels/cpu*.c kernels/dnnl*.c)
 endif
 
 ifeq ($(CONFIG_VULKAN),yes)
@@ -66,6 +66,7 @@ else
 say = @printf '%-8s%s\n' $(1) $@
 .SILENT:
 endif
+MAKEFLAGS += --no-print-directory
 
 vpath %.c    $(SRC_PATH)
 vpath %.h    $(SRC_PATH)
@@ -146,11 +147,11 @@ build/obj/%.spv.o: build/obj/%.spv.c
 checkheaders: $(HEADER_OKS)
 
 HEADER_CHECK = mkdir -p $(@D); printf '\#include "%s"\n\#include "%s"\n' $(1) $(1) | \
-               $(2) -I. -I$(SRC_PATH) -Wall -Wextra -Werror -MMD -MP -MT $@ -MF $(@:.ok=.d) -c -o /dev/null - && touch $@
+               $(2) -I. -I$(SRC_PATH) -Wall -Wextra -Werror -MMD -MP -MT $@ -MF $(@:.ok=.d) -fsyntax-only - && touch $@
 
 build/obj/%.h.ok: %.h config.mak
 	$(call say,HEADER)
-	$(call HEADER_CHECK,$*.h,$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-unused-function -x c)
+	$(call HEADER_CHECK,$*.h,$(CC) $(CPPFLAGS) $(filter-out --coverage,$(CFLAGS)) -Wno-unused-function -x c)
 
 build/obj/c99.ok: libmagvit/magvit.h config.mak
 	$(call say,HEADER)
@@ -191,8 +192,10 @@ check: all tests
 	fi; \
 	echo "$$pass passed, $$fail failed"; test $$fail = 0
 
+FFMPEG ?= $(or $(wildcard build/ffmpeg/ffmpeg),$(wildcard $(FFMPEG_SRC:%=%/ffmpeg)))
 fate: all
-	FFMPEG="$(or $(wildcard build/ffmpeg/ffmpeg),$(FFMPEG_SRC:%=%/ffmpeg))" sh $(SRC_PATH)/tests/fate/run.sh
+	test -n "$(FFMPEG)" || { echo "no patched ffmpeg: see patches/README.md, then make fate FFMPEG=PATH"; exit 1; }
+	FFMPEG="$(FFMPEG)" sh $(SRC_PATH)/tests/fate/run.sh
 
 bench: build/tests/checkkernels
 	build/tests/checkkernels --bench
