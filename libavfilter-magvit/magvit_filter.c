@@ -1,0 +1,470 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * Model sharing, log bridge, link configuration and frame flow of the MAGVIT
+ * filters. Windows, timing and pixels are the library's business.
+ */
+
+#include <limits.h>
+
+#include "magvit_filter.h"
+#include "libavfilter/video.h"
+#include "libavutil/avstring.h"
+#include "libavutil/dict.h"
+#include "libavutil/mathematics.h"
+#include "libavutil/mem.h"
+#include "libavutil/pixdesc.h"
+#include "libavutil/thread.h"
+
+const enum AVPixelFormat ff_magvit_pix_fmts[] = {
+    AV_PIX_FMT_GRAY8,   AV_PIX_FMT_GRAY9,   AV_PIX_FMT_GRAY10, AV_PIX_FMT_GRAY12,
+    AV_PIX_FMT_GRAY14,  AV_PIX_FMT_GRAY16,  AV_PIX_FMT_GRAYF32,
+    AV_PIX_FMT_YUV411P, AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV422P, AV_PIX_FMT_YUV440P, AV_PIX_FMT_YUV444P,
+    AV_PIX_FMT_YUVJ411P, AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUVJ440P, AV_PIX_FMT_YUVJ444P,
+    AV_PIX_FMT_YUV420P9,  AV_PIX_FMT_YUV422P9,  AV_PIX_FMT_YUV444P9,
+    AV_PIX_FMT_YUV420P10, AV_PIX_FMT_YUV422P10, AV_PIX_FMT_YUV440P10, AV_PIX_FMT_YUV444P10,
+    AV_PIX_FMT_YUV420P12, AV_PIX_FMT_YUV422P12, AV_PIX_FMT_YUV440P12, AV_PIX_FMT_YUV444P12,
+    AV_PIX_FMT_YUV420P14, AV_PIX_FMT_YUV422P14, AV_PIX_FMT_YUV444P14,
+    AV_PIX_FMT_YUV420P16, AV_PIX_FMT_YUV422P16, AV_PIX_FMT_YUV444P16,
+    AV_PIX_FMT_YUVA420P,   AV_PIX_FMT_YUVA422P,   AV_PIX_FMT_YUVA444P,
+    AV_PIX_FMT_YUVA420P9,  AV_PIX_FMT_YUVA422P9,  AV_PIX_FMT_YUVA444P9,
+    AV_PIX_FMT_YUVA420P10, AV_PIX_FMT_YUVA422P10, AV_PIX_FMT_YUVA444P10,
+    AV_PIX_FMT_YUVA422P12, AV_PIX_FMT_YUVA444P12,
+    AV_PIX_FMT_YUVA420P16, AV_PIX_FMT_YUVA422P16, AV_PIX_FMT_YUVA444P16,
+    AV_PIX_FMT_GBRP,   AV_PIX_FMT_GBRP9,  AV_PIX_FMT_GBRP10, AV_PIX_FMT_GBRP12,
+    AV_PIX_FMT_GBRP14, AV_PIX_FMT_GBRP16, AV_PIX_FMT_GBRPF32,
+    AV_PIX_FMT_GBRAP,  AV_PIX_FMT_GBRAP10, AV_PIX_FMT_GBRAP12,
+#ifdef AV_PIX_FMT_GBRAP14
+    AV_PIX_FMT_GBRAP14,
+#endif
+    AV_PIX_FMT_GBRAP16, AV_PIX_FMT_GBRAPF32,
+    AV_PIX_FMT_NONE
+};
+
+/* ---- model, shared by all filters of the process ---- */
+
+typedef struct FFMagvitModel {
+    struct FFMagvitModel *next;
+    char *key;           ///< what was asked for
+    MagvitContext *magvit;
+    int refs;
+} FFMagvitModel;
+
+static AVMutex models_mutex = AV_MUTEX_INITIALIZER;
+static FFMagvitModel *models;
+
+/* The library calls the logger on the thread that called it: lines of a shared
+ * model go to the instance whose call produced them. */
+static _Thread_local AVFilterContext *log_ctx;
+
+static void log_line(void *cookie, enum MagvitLogLevel level, const char *line)
+{
+    static const int av_level[] = {
+        [MAGVIT_LOG_ERROR]   = AV_LOG_ERROR,
+        [MAGVIT_LOG_WARNING] = AV_LOG_WARNING,
+        [MAGVIT_LOG_INFO]    = AV_LOG_VERBOSE, // the filter has its own line
+        [MAGVIT_LOG_VERBOSE] = AV_LOG_VERBOSE,
+        [MAGVIT_LOG_DEBUG]   = AV_LOG_DEBUG,
+    };
+
+    if (level > MAGVIT_LOG_NONE && level <= MAGVIT_LOG_DEBUG)
+        av_log(log_ctx, av_level[level], "%s\n", line);
+}
+
+static enum MagvitLogLevel log_level(void)
+{
+    int level = av_log_get_level();
+
+    return level >= AV_LOG_DEBUG   ? MAGVIT_LOG_DEBUG   :
+           level >= AV_LOG_VERBOSE ? MAGVIT_LOG_VERBOSE : MAGVIT_LOG_WARNING;
+}
+
+static void model_free(FFMagvitModel **model)
+{
+    if (*model) {
+        magvit_close(&(*model)->magvit);
+        av_free((*model)->key);
+    }
+    av_freep(model);
+}
+
+static void model_release(FFMagvitModel **model)
+{
+    ff_mutex_lock(&models_mutex);
+    if (*model && !--(*model)->refs) {
+        FFMagvitModel **p = &models;
+        while (*p != *model)
+            p = &(*p)->next;
+        *p = (*model)->next;
+        model_free(model);
+    }
+    *model = NULL;
+    ff_mutex_unlock(&models_mutex);
+}
+
+/* models_mutex is held */
+static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out)
+{
+    FFMagvitFilter *s = ctx->priv;
+    int threads = ff_filter_get_nb_threads(ctx), ret;
+    MagvitSettings settings;
+    FFMagvitModel *model;
+    char *key = av_asprintf("%s|%d|%s|%d", s->model ? s->model : "", s->backend,
+                            s->device ? s->device : "", threads);
+
+    if (!key)
+        return AVERROR(ENOMEM);
+    for (model = models; model; model = model->next) {
+        if (!strcmp(model->key, key)) {
+            av_free(key);
+            model->refs++;
+            *out = model;
+            return 0;
+        }
+    }
+    if (!(model = av_mallocz(sizeof(*model)))) {
+        av_free(key);
+        return AVERROR(ENOMEM);
+    }
+    model->key  = key;
+    model->refs = 1;
+
+    magvit_default_settings(&settings);
+    settings.model   = s->model;
+    settings.backend = s->backend;
+    settings.device  = s->device;
+    settings.threads = av_clip(threads, 0, 256);
+    settings.log     = (MagvitLogger){ log_line, NULL, log_level() };
+    if ((ret = magvit_open(&model->magvit, &settings)) < 0) {
+        model_free(&model);
+        return ret;
+    }
+    model->next = models;
+    *out = models = model;
+    return 0;
+}
+
+static int model_acquire(AVFilterContext *ctx, FFMagvitModel **out)
+{
+    int ret;
+
+    if (magvit_version_api() >> 16 != MAGVIT_VERSION_MAJOR) {
+        av_log(ctx, AV_LOG_ERROR, "libmagvit is version %s, expected %d.x\n",
+               magvit_version(), MAGVIT_VERSION_MAJOR);
+        return AVERROR_EXTERNAL;
+    }
+    ff_mutex_lock(&models_mutex);
+    ret = model_find_or_open(ctx, out);
+    ff_mutex_unlock(&models_mutex);
+    return ret;
+}
+
+/* ---- link configuration ---- */
+
+static MagvitFormat magvit_format(enum AVPixelFormat pix_fmt)
+{
+    const AVPixFmtDescriptor *desc = av_pix_fmt_desc_get(pix_fmt);
+    int rgb  = !!(desc->flags & AV_PIX_FMT_FLAG_RGB);
+    int gray = desc->nb_components < 3;
+
+    return (MagvitFormat){
+        .model    = rgb ? MAGVIT_MODEL_GBR : gray ? MAGVIT_MODEL_GRAY : MAGVIT_MODEL_YUV,
+        .depth    = desc->comp[0].depth,
+        .is_float = !!(desc->flags & AV_PIX_FMT_FLAG_FLOAT),
+        .chroma_w = gray ? 0 : desc->log2_chroma_w,
+        .chroma_h = gray ? 0 : desc->log2_chroma_h,
+        .alpha    = !!(desc->flags & AV_PIX_FMT_FLAG_ALPHA),
+    };
+}
+
+static void log_start(AVFilterContext *ctx)
+{
+    FFMagvitFilter *s = ctx->priv;
+    MagvitInfo info;
+
+    magvit_get_info(s->shared->magvit, &info);
+    av_log(ctx, AV_LOG_INFO, "model %s, sha256 %.16s, backend %s, device %s, window %dx%dx%d, memory %zu MiB, seed %"PRId64"\n",
+           info.name, info.sha256, info.backend, info.device,
+           info.window[0], info.window[1], info.window[2],
+           (info.weight_bytes + info.work_bytes + (1 << 20) - 1) >> 20, s->seed);
+}
+
+static void close_all(FFMagvitFilter *s)
+{
+    AVFrame *props;
+
+    magvit_session_close(&s->session);
+    model_release(&s->shared);
+    while (s->props && av_fifo_read(s->props, &props, 1) >= 0)
+        av_frame_free(&props);
+    av_fifo_freep2(&s->props);
+    av_frame_free(&s->out);
+}
+
+static int config_output(AVFilterLink *outlink)
+{
+    AVFilterContext *ctx = outlink->src;
+    AVFilterLink *inlink = ctx->inputs[0];
+    FilterLink *il = ff_filter_link(inlink), *ol = ff_filter_link(outlink);
+    FFMagvitFilter *s = ctx->priv;
+    MagvitParams par;
+    MagvitOutput out;
+    int ret;
+
+    log_ctx = ctx;
+    close_all(s);
+    s->first_prop  = s->nb_sent = 0;
+    s->last_source = -1;
+    s->next_pts    = AV_NOPTS_VALUE;
+    s->status      = 0;
+    s->props = av_fifo_alloc2(32, sizeof(AVFrame *), AV_FIFO_FLAG_AUTO_GROW);
+    if (!s->props)
+        return AVERROR(ENOMEM);
+
+    magvit_default_params(&par, s->task);
+    par.format             = magvit_format(inlink->format);
+    par.width              = inlink->w;
+    par.height             = inlink->h;
+    par.time_base          = (MagvitRational){ inlink->time_base.num, inlink->time_base.den };
+    if (il->frame_rate.num > 0 && il->frame_rate.den > 0)
+        par.frame_rate     = (MagvitRational){ il->frame_rate.num, il->frame_rate.den };
+    par.steps              = s->steps;
+    par.schedule           = s->schedule;
+    par.temperature        = s->temperature;
+    par.choice_temperature = s->choice_temperature;
+    par.top_k              = s->top_k;
+    par.top_p              = s->top_p;
+    par.guidance           = s->guidance;
+    par.seed               = s->seed;
+    par.first_index        = s->first_index;
+    par.scale              = s->scale;
+    par.tile_overlap       = s->tile_overlap;
+    if (s->overlap >= 0)
+        par.overlap        = s->overlap;
+
+    if ((ret = s->set_params(ctx, &par)) < 0 ||
+        (ret = model_acquire(ctx, &s->shared)) < 0 ||
+        (ret = magvit_session_open(&s->session, s->shared->magvit, &par)) < 0 ||
+        (ret = magvit_session_output(s->session, &out)) < 0)
+        return ret;
+    log_start(ctx);
+
+    outlink->w         = out.width;
+    outlink->h         = out.height;
+    outlink->time_base = (AVRational){ out.time_base.num, out.time_base.den };
+    ol->frame_rate     = out.frame_rate.num > 0 ? (AVRational){ out.frame_rate.num, out.frame_rate.den }
+                                                : (AVRational){ 1, 0 };
+    return 0;
+}
+
+const AVFilterPad ff_magvit_outputs[1] = {
+    { .name = "default", .type = AVMEDIA_TYPE_VIDEO, .config_props = config_output },
+};
+
+/* ---- frames ---- */
+
+static void set_planes(MagvitFrame *frame, const AVFrame *av)
+{
+    for (int i = 0; i < 4; i++) {
+        frame->data[i]   = av->data[i];
+        frame->stride[i] = av->linesize[i];
+    }
+}
+
+static int send_frame(AVFilterContext *ctx, AVFrame *in)
+{
+    AVFilterLink *inlink = ctx->inputs[0];
+    FilterLink *il = ff_filter_link(inlink);
+    FFMagvitFilter *s = ctx->priv;
+    MagvitFrame frame = { 0 };
+    AVFrame *props;
+    int ret;
+
+    if (in->width != inlink->w || in->height != inlink->h || in->format != inlink->format) {
+        av_log(ctx, AV_LOG_ERROR, "Frame %"PRId64" is %dx%d %s, expected %dx%d %s: "
+               "the size and format of the input must not change\n", s->nb_sent,
+               in->width, in->height, av_get_pix_fmt_name(in->format),
+               inlink->w, inlink->h, av_get_pix_fmt_name(inlink->format));
+        return AVERROR(EINVAL);
+    }
+    if (FRAME_INTERLACED(in) && !s->warned_interlaced) {
+        av_log(ctx, AV_LOG_WARNING, "Input is interlaced, the result will have "
+               "combing artefacts; deinterlace it before\n");
+        s->warned_interlaced = 1;
+    }
+
+    set_planes(&frame, in);
+    frame.color.matrix     = in->colorspace;
+    frame.color.range      = in->color_range;
+    frame.color.chroma_loc = in->chroma_location;
+    if (av_pix_fmt_desc_get(in->format)->name[3] == 'j')
+        frame.color.range  = AVCOL_RANGE_JPEG;
+    frame.pts              = in->pts;
+    if (FRAME_DURATION_FOLLOWS || il->frame_rate.num <= 0 || il->frame_rate.den <= 0)
+        frame.duration     = FFMAX(FRAME_DURATION(in), 0);
+    if (s->prepare && (ret = s->prepare(ctx, &frame, s->nb_sent)) < 0)
+        return ret;
+
+    if (!(props = av_frame_alloc()))
+        return AVERROR(ENOMEM);
+    if ((ret = av_frame_copy_props(props, in)) < 0 ||
+        (ret = magvit_send_frame(s->session, &frame)) < 0 ||
+        (ret = av_fifo_write(s->props, &props, 1)) < 0) {
+        av_frame_free(&props);
+        return ret;
+    }
+    s->nb_sent++;
+    return 0;
+}
+
+static void remove_side_data(AVFrame *frame, const enum AVFrameSideDataType *types)
+{
+    for (; *types != AV_FRAME_DATA_PANSCAN; types++)
+        av_frame_remove_side_data(frame, *types);
+}
+
+/* Lists end with AV_FRAME_DATA_PANSCAN (0), which no list contains otherwise. */
+static const enum AVFrameSideDataType of_samples[] = { // describes the very samples of a frame
+    AV_FRAME_DATA_MOTION_VECTORS, AV_FRAME_DATA_REGIONS_OF_INTEREST,
+    AV_FRAME_DATA_VIDEO_ENC_PARAMS, AV_FRAME_DATA_DETECTION_BBOXES,
+    AV_FRAME_DATA_FILM_GRAIN_PARAMS, AV_FRAME_DATA_DOVI_RPU_BUFFER,
+    AV_FRAME_DATA_DOVI_METADATA, AV_FRAME_DATA_PANSCAN
+};
+static const enum AVFrameSideDataType of_one_frame[] = { // must not be sent twice
+    AV_FRAME_DATA_A53_CC, AV_FRAME_DATA_S12M_TIMECODE, AV_FRAME_DATA_GOP_TIMECODE,
+    AV_FRAME_DATA_SEI_UNREGISTERED, AV_FRAME_DATA_PANSCAN
+};
+static const enum AVFrameSideDataType of_time[] = { // wrong between two frames
+    AV_FRAME_DATA_S12M_TIMECODE, AV_FRAME_DATA_GOP_TIMECODE, AV_FRAME_DATA_PANSCAN
+};
+
+/* Properties of the source frame, less what is untrue of this output frame. */
+static int set_props(FFMagvitFilter *s, const MagvitFrame *from, AVFrame *out, int resized)
+{
+    int again = s->task == MAGVIT_TASK_INTERP && from->source == s->last_source;
+    int invented = s->task == MAGVIT_TASK_INTERP && from->generated;
+    AVFrame *props;
+    int ret;
+
+    while (s->first_prop < from->source && av_fifo_can_read(s->props) > 1) {
+        av_fifo_read(s->props, &props, 1);
+        av_frame_free(&props);
+        s->first_prop++;
+    }
+    if (av_fifo_peek(s->props, &props, 1, 0) >= 0 &&
+        (ret = av_frame_copy_props(out, props)) < 0)
+        return ret;
+    s->last_source = from->source;
+
+    out->pts            = from->pts;
+    FRAME_DURATION(out) = from->duration;
+    if (from->generated || resized)
+        remove_side_data(out, of_samples);
+    if (resized)
+        av_frame_remove_side_data(out, AV_FRAME_DATA_PANSCAN);
+    if (again)
+        remove_side_data(out, of_one_frame);
+    if (invented)
+        remove_side_data(out, of_time);
+    if (again || invented) {
+        FRAME_CLEAR_KEY(out);
+        out->pict_type   = AV_PICTURE_TYPE_NONE;
+        out->repeat_pict = 0;
+    }
+
+    /* a frame that an earlier filter made stays marked as such */
+    if (!from->generated)
+        return av_dict_set(&out->metadata, "lavfi.magvit.generated", "0", AV_DICT_DONT_OVERWRITE);
+    if ((ret = av_dict_set(&out->metadata, "lavfi.magvit.generated", "1", 0)) < 0 ||
+        (ret = av_dict_set_int(&out->metadata, "lavfi.magvit.window", from->window, 0)) < 0)
+        return ret;
+    return av_dict_set_int(&out->metadata, "lavfi.magvit.seed", s->seed, 0);
+}
+
+/* One output frame, or what magvit_receive_frame() says. */
+static int receive_frame(AVFilterContext *ctx, AVFrame **out)
+{
+    AVFilterLink *inlink = ctx->inputs[0], *outlink = ctx->outputs[0];
+    FFMagvitFilter *s = ctx->priv;
+    MagvitFrame frame = { 0 };
+    int ret;
+
+    if (!s->out && !(s->out = ff_get_video_buffer(outlink, outlink->w, outlink->h)))
+        return AVERROR(ENOMEM);
+    set_planes(&frame, s->out);
+    if ((ret = magvit_receive_frame(s->session, &frame)) < 0)
+        return ret;
+    ret = set_props(s, &frame, s->out, outlink->w != inlink->w || outlink->h != inlink->h);
+    if (ret < 0)
+        return ret;
+    if (frame.pts != AV_NOPTS_VALUE)
+        s->next_pts = frame.pts + frame.duration;
+    *out = s->out;
+    s->out = NULL;
+    return 0;
+}
+
+int ff_magvit_activate(AVFilterContext *ctx)
+{
+    AVFilterLink *inlink = ctx->inputs[0], *outlink = ctx->outputs[0];
+    FFMagvitFilter *s = ctx->priv;
+    int64_t pts;
+    int ret;
+
+    FF_FILTER_FORWARD_STATUS_BACK(outlink, inlink);
+
+    log_ctx = ctx;
+    while (ff_outlink_frame_wanted(outlink)) { // a window is only computed when it is asked for
+        AVFrame *frame;
+
+        ret = receive_frame(ctx, &frame);
+        if (ret >= 0)
+            return ff_filter_frame(outlink, frame);
+        if (ret == AVERROR_EOF) {
+            ff_outlink_set_status(outlink, s->status, s->next_pts);
+            return 0;
+        }
+        if (ret != AVERROR(EAGAIN))
+            return ret;
+
+        if ((ret = ff_inlink_consume_frame(inlink, &frame)) < 0)
+            return ret;
+        if (ret > 0) {
+            ret = send_frame(ctx, frame);
+            av_frame_free(&frame);
+        } else if (ff_inlink_acknowledge_status(inlink, &s->status, &pts)) {
+            if (s->next_pts == AV_NOPTS_VALUE && pts != AV_NOPTS_VALUE)
+                s->next_pts = av_rescale_q(pts, inlink->time_base, outlink->time_base);
+            ret = magvit_send_frame(s->session, NULL);
+        } else {
+            ff_inlink_request_frame(inlink);
+            return 0;
+        }
+        if (ret < 0)
+            return ret;
+    }
+    return FFERROR_NOT_READY;
+}
+
+av_cold void ff_magvit_uninit(AVFilterContext *ctx)
+{
+    log_ctx = ctx;
+    close_all(ctx->priv);
+}

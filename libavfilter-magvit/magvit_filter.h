@@ -1,0 +1,119 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * What the MAGVIT filters share: a loaded model, a libmagvit session, the
+ * flow of frames between the links and the session.
+ *
+ * A filter puts FFMagvitFilter first in its context, MAGVIT_COMMON_OPTIONS
+ * after its own options, sets task and hooks in init, and uses the callbacks
+ * below. Frames keep their pixel format; known samples leave bit by bit as
+ * they came, because the library copies them.
+ */
+
+#ifndef AVFILTER_MAGVIT_FILTER_H
+#define AVFILTER_MAGVIT_FILTER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ffcompat.h"
+#include "libavutil/fifo.h"
+#include "libavutil/opt.h"
+#include "libavutil/pixfmt.h"
+
+typedef struct FFMagvitFilter {
+    const AVClass *class;
+
+    /* options, see MAGVIT_COMMON_OPTIONS */
+    char *model;
+    int backend;                ///< enum MagvitBackend
+    char *device;
+    int steps;
+    char *schedule;
+    double temperature;
+    double choice_temperature;
+    int top_k;
+    double top_p;
+    double guidance;
+    int64_t seed;
+    int64_t first_index;
+    int scale;                  ///< enum MagvitScale
+    int tile_overlap;
+    int overlap;
+
+    /* set by the filter's init */
+    enum MagvitTask task;
+    /** Fill the task's fields of par, whose other fields are set. Logs its own errors. */
+    int (*set_params)(AVFilterContext *ctx, MagvitParams *par);
+    /** Add to frame number n (in->pts in inlink time base) before it is sent. May be NULL. */
+    int (*prepare)(AVFilterContext *ctx, MagvitFrame *frame, int64_t n);
+
+    /* state */
+    struct FFMagvitModel *shared; ///< model, shared by the filters of the process
+    MagvitSession *session;
+    AVFrame *out;               ///< buffer for the next output frame, NULL if none is ready
+    AVFifo *props;              ///< AVFrame*: properties of sent frames, oldest first
+    int64_t first_prop;         ///< number of the oldest frame in props
+    int64_t nb_sent;            ///< frames given to the session
+    int64_t last_source;        ///< MagvitFrame.source of the last output frame
+    int64_t next_pts;           ///< end of the last output frame, output time base
+    int status;                 ///< end status of the input, 0 while it runs
+    int warned_interlaced;
+} FFMagvitFilter;
+
+#define MAGVIT_OFFSET(field) offsetof(FFMagvitFilter, field)
+#define MAGVIT_FLAGS (AV_OPT_FLAG_VIDEO_PARAM | AV_OPT_FLAG_FILTERING_PARAM)
+#define MAGVIT_CONST(name, help, value, of) \
+    { name, help, 0, AV_OPT_TYPE_CONST, { .i64 = value }, 0, 0, MAGVIT_FLAGS, .unit = of }
+
+#define MAGVIT_COMMON_OPTIONS \
+    { "model", "set the model file", MAGVIT_OFFSET(model), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, MAGVIT_FLAGS }, \
+    { "backend", "set the compute backend", MAGVIT_OFFSET(backend), AV_OPT_TYPE_INT, { .i64 = MAGVIT_BACKEND_AUTO }, MAGVIT_BACKEND_AUTO, MAGVIT_BACKEND_VULKAN, MAGVIT_FLAGS, .unit = "backend" }, \
+        MAGVIT_CONST("auto",   "fastest that works",  MAGVIT_BACKEND_AUTO,   "backend"), \
+        MAGVIT_CONST("ref",    "plain C, slow",       MAGVIT_BACKEND_REF,    "backend"), \
+        MAGVIT_CONST("cpu",    "oneDNN",              MAGVIT_BACKEND_CPU,    "backend"), \
+        MAGVIT_CONST("vulkan", "Vulkan compute",      MAGVIT_BACKEND_VULKAN, "backend"), \
+    { "device", "set the Vulkan device by index, UUID or part of its name", MAGVIT_OFFSET(device), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, MAGVIT_FLAGS }, \
+    { "steps", "set the number of decoding steps, 0 for the model's", MAGVIT_OFFSET(steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 256, MAGVIT_FLAGS }, \
+    { "schedule", "set the mask schedule (cosine, uniform, exp, log, powE)", MAGVIT_OFFSET(schedule), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, MAGVIT_FLAGS }, \
+    { "temperature", "set the sampling temperature, 0 for greedy, -1 for the model's", MAGVIT_OFFSET(temperature), AV_OPT_TYPE_DOUBLE, { .dbl = -1 }, -1, 100, MAGVIT_FLAGS }, \
+    { "choice_temperature", "set the noise of the order of decoding, -1 for the model's", MAGVIT_OFFSET(choice_temperature), AV_OPT_TYPE_DOUBLE, { .dbl = -1 }, -1, 1000, MAGVIT_FLAGS }, \
+    { "top_k", "sample from that many likeliest codes, 0 for all", MAGVIT_OFFSET(top_k), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, MAGVIT_FLAGS }, \
+    { "top_p", "sample from the likeliest codes of that total probability", MAGVIT_OFFSET(top_p), AV_OPT_TYPE_DOUBLE, { .dbl = 1 }, 0, 1, MAGVIT_FLAGS }, \
+    { "guidance", "set the classifier-free guidance scale, 0 for none", MAGVIT_OFFSET(guidance), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 100, MAGVIT_FLAGS }, \
+    { "seed", "set the random seed", MAGVIT_OFFSET(seed), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \
+    { "first_index", "set the number of the first frame in the whole stream", MAGVIT_OFFSET(first_index), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \
+    { "scale", "set how frames larger than the window are processed", MAGVIT_OFFSET(scale), AV_OPT_TYPE_INT, { .i64 = MAGVIT_SCALE_AUTO }, MAGVIT_SCALE_AUTO, MAGVIT_SCALE_FIT, MAGVIT_FLAGS, .unit = "scale" }, \
+        MAGVIT_CONST("auto", "tile where that is enough, else fit", MAGVIT_SCALE_AUTO, "scale"), \
+        MAGVIT_CONST("tile", "overlapping windows at full resolution", MAGVIT_SCALE_TILE, "scale"), \
+        MAGVIT_CONST("fit",  "reduce to one window", MAGVIT_SCALE_FIT, "scale"), \
+    { "tile_overlap", "set the number of pixels that neighbouring tiles share", MAGVIT_OFFSET(tile_overlap), AV_OPT_TYPE_INT, { .i64 = 32 }, 0, 16384, MAGVIT_FLAGS }, \
+    { "overlap", "set the number of frames that neighbouring windows share, -1 for the task's", MAGVIT_OFFSET(overlap), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, 8, MAGVIT_FLAGS }
+
+/** Every format that MagvitFormat can express. */
+extern const enum AVPixelFormat ff_magvit_pix_fmts[];
+
+/** For the one input pad and output pad of each filter. */
+extern const AVFilterPad ff_magvit_outputs[1];
+
+int  ff_magvit_activate(AVFilterContext *ctx);
+void ff_magvit_uninit(AVFilterContext *ctx);
+
+#endif /* AVFILTER_MAGVIT_FILTER_H */
