@@ -481,6 +481,13 @@ MgvT mgv_vq_argmin(MgvPlan *p, const char *name, MgvT x, const char *codebook, i
     return end(p, op, s, MGV_I32);
 }
 
+void mgv_plan_check_table(MgvPlan *p, const char *name, int rows, int width)
+{
+    MgvOp probe = { .name = (char *)name };
+
+    weight(p, &probe, 0, "weight", DIMS(rows, width), 0);
+}
+
 MgvT mgv_plan_input(MgvPlan *p, const char *name, MgvShape shape, enum MgvDType dtype)
 {
     MgvT x;
@@ -621,7 +628,7 @@ static void print_op(const MgvPlan *p, const MgvOp *op, const MagvitLogger *log,
     char from[64], to[64], macs[32] = "";
 
     if (op->macs > 0)
-        snprintf(macs, sizeof(macs), "%.3f GMAC", op->macs * 1e-9);
+        snprintf(macs, sizeof(macs), "%.2f MMAC", op->macs * 1e-6);
     MGV_LOG(log, level, "%-44s %-10s %-22s -> %-22s %14s @%zu", op->name, mgv_op_name(op->type),
             shape_text(from, shape_of(p, op->in[0])), shape_text(to, out->shape), macs, out->offset);
 }
@@ -632,8 +639,8 @@ void mgv_plan_print(const MgvPlan *p, const MagvitLogger *log, enum MagvitLogLev
 
     for (i = 0; i < p->nb_ops; i++)
         print_op(p, &p->ops[i], log, level);
-    MGV_LOG(log, level, "%s: %d ops, %.3f GMAC, %.1f MiB of activations",
-            p->name, p->nb_ops, mgv_plan_macs(p) * 1e-9, p->arena_size / 1048576.0);
+    MGV_LOG(log, level, "%s: %d ops, %.2f MMAC, %.1f MiB of activations",
+            p->name, p->nb_ops, mgv_plan_macs(p) * 1e-6, p->arena_size / 1048576.0);
 }
 
 MgvT mgv_plan_find_input(const MgvPlan *p, const char *name)

@@ -143,6 +143,9 @@ const char *mgv_op_name(enum MgvOpType type); ///< "conv3d", ...
 size_t mgv_shape_elements(MgvShape s);
 double mgv_plan_macs(const MgvPlan *p);
 
+/** Fail unless the model's table "<name>.weight" has exactly this shape: ops that look rows up take any number of rows. */
+void mgv_plan_check_table(MgvPlan *p, const char *name, int rows, int width);
+
 /* Builder calls: append one op, check shapes and weights, return the output id. */
 
 /** [N,T,H,W,Ci] -> [N,T,H,W,cout]. k: 1 or 3, padded to the same size; reflect on an axis of length 1 replicates. */
