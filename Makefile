@@ -14,10 +14,8 @@ include config.mak
 in_tree = $(patsubst $(SRC_PATH)/%,%,$(sort $(wildcard $(addprefix $(SRC_PATH)/,$(1)))))
 objs    = $(patsubst %.c,build/obj/%.o,$(1))
 
-LIB_SRCS = $(addprefix libmagvit/, common.c safetensors.c plan.c \
-             tokenizer.c transformer.c sampler.c \
-             image.c cond.c window.c blend.c model.c magvit.c) \
-           $(addprefix kernels/, host.c ref.c)
+# one noun a file, so the folders are the lists; what depends on a library is listed with it
+LIB_SRCS = $(call in_tree,libmagvit/*.c) kernels/host.c kernels/ref.c
 
 ifeq ($(CONFIG_ONEDNN),yes)
 LIB_SRCS += $(call in_tree,kernels/cpu*.c kernels/dnnl*.c)
