@@ -39,8 +39,6 @@
 #include "libmagvit/model.h"
 
 #define LANE_CHOICE 0xffffffffu
-/* Larger than any mgv_rng_gumbel(): -ln(-ln(1 - 2^-25)) = 17.33. */
-#define GUMBEL_MAX 17.34f
 #define LOGIT_MASKED (-1e7f)
 
 typedef struct Candidate {
@@ -181,9 +179,22 @@ static int argmax(const float *x, int n)
 }
 
 /*
+ * Upper bound of the Gumbel noise of x without a logarithm: with v = 1 - u,
+ * -ln(-ln(1 - v)) <= -ln v, and v's leading zeros bound its logarithm.
+ */
+static float gumbel_bound(uint32_t x)
+{
+    const uint32_t v = 0xffffffu - (x >> 8);
+    int exponent; /* v + 0.5 < 2^exponent */
+
+    frexpf(v + 0.5f, &exponent);
+    return (25 - exponent) * 0.69315f;
+}
+
+/*
  * Categorical draw by the Gumbel trick: argmax of logit + noise, lowest code on
- * ties. Codes that even the largest noise could not lift are skipped, which
- * changes nothing but the time.
+ * ties. Codes that the bound of their noise cannot lift to the top are skipped,
+ * which changes nothing but the time.
  */
 static int draw_code(Sampler *s, uint32_t step, uint32_t token)
 {
@@ -205,16 +216,11 @@ static int draw_code(Sampler *s, uint32_t step, uint32_t token)
     for (int b = 0; b < sp->codes; b += 4) {
         const int n = MGV_MIN(4, sp->codes - b);
         uint32_t r[4];
-        float top = s->row[b];
 
-        for (int j = 1; j < n; j++)
-            top = MGV_MAX(top, s->row[b + j]);
-        if (top + GUMBEL_MAX < best_value)
-            continue;
         mgv_rng_block(r, sp->seed, sp->window, step, token, (uint32_t)b / 4);
         for (int j = 0; j < n; j++) {
             float value;
-            if (s->row[b + j] + GUMBEL_MAX < best_value)
+            if (s->row[b + j] + gumbel_bound(r[j]) < best_value)
                 continue;
             value = s->row[b + j] + mgv_rng_gumbel(mgv_rng_uniform(r[j]));
             if (value > best_value) {
