@@ -30,7 +30,8 @@
 
 /* One row per file golden_<stem>.c: X(stem). */
 #define GOLDEN_PARTS(X) \
-    X(model)
+    X(model) \
+    X(sampler)
 
 typedef struct Golden {
     const char *model;   ///< model file that the vectors were made with
