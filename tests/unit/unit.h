@@ -33,7 +33,10 @@
 
 /* One row per file of tests/unit: X(stem). */
 #define UNIT_SUITES(X) \
-    X(common)
+    X(common) \
+    X(safetensors) \
+    X(config) \
+    X(sampler)
 
 /** add_<stem>_suite() registers the tests of a file, usually by unit_add(). */
 #define X(stem) CU_ErrorCode add_##stem##_suite(void);
@@ -58,6 +61,15 @@ void unit_log_reset(void);
 const char *unit_tmp(const char *file);
 /** Write such a file. @return its path */
 const char *unit_write(const char *file, const void *data, size_t size);
+
+/** A tensor for unit_weights(); dims end with the first 0. */
+typedef struct UnitTensor {
+    const char *name;
+    int dims[5];
+} UnitTensor;
+
+/** Write a safetensors file of F32 tensors with uniform values in [-1, 1). The list ends with a NULL name. @return its path */
+const char *unit_weights(const char *file, const UnitTensor *tensors, uint64_t seed);
 
 /** Small generator for test inputs: next value of a 64-bit state, any seed. */
 uint32_t unit_rand(uint64_t *state);
