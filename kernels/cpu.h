@@ -1,0 +1,123 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * What the kernels of the cpu backend share that is plain C: vectorisable
+ * functions, and a table of the operations that oneDNN is not needed for.
+ */
+
+#ifndef MAGVIT_CPU_H
+#define MAGVIT_CPU_H
+
+#include <string.h>
+
+#include "kernels/host.h"
+
+/**
+ * Before a function with vectorisable loops: compile it for several instruction
+ * sets and choose when the program is loaded. Everything it calls must be
+ * inlined. Sanitizers do not work with functions that are chosen so early.
+ */
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__) && defined(__has_attribute)
+#if __has_attribute(target_clones)
+#define MGV_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
+#endif
+#ifndef MGV_CLONES
+#define MGV_CLONES
+#endif
+
+#if defined(__GNUC__)
+#define MGV_INLINE static inline __attribute__((always_inline))
+#else
+#define MGV_INLINE static inline
+#endif
+
+/**
+ * exp(x), right to 1 ulp in [-87.3, 88.3], where x is clipped to. NaN gives NaN.
+ * Cody and Waite's reduction to |r| <= ln(2)/2 and a minimax polynomial; without
+ * branches, so that loops around it become vector code.
+ */
+MGV_INLINE float mgv_expf(float x)
+{
+    const float round = 0x1.8p23f; // adding it leaves an integer in the low mantissa bits
+    float n, r, p, scale;
+    uint32_t bits;
+
+    x = x < -87.3f ? -87.3f : x;
+    x = x > 88.3f ? 88.3f : x;
+    n = x * 0x1.715476p0f + round;
+    memcpy(&bits, &n, sizeof(bits));
+    n -= round;
+    r = x - n * 0x1.62e4p-1f - n * 0x1.7f7d1cp-20f;
+    p = 1.381446631e-3f;
+    p = p * r + 8.368780303e-3f;
+    p = p * r + 4.166839423e-2f;
+    p = p * r + 1.666652011e-1f;
+    p = p * r + 4.999999341e-1f;
+    p = p * r * r + r + 1.0f;
+    bits = (bits + 127) << 23;
+    memcpy(&scale, &bits, sizeof(scale));
+    return p * scale;
+}
+
+MGV_INLINE float mgv_siluf(float x)
+{
+    return x / (1.0f + mgv_expf(-x));
+}
+
+/** 0.5 x (1 + tanh(u)) is x / (1 + exp(-2u)). */
+MGV_INLINE float mgv_geluf(float x)
+{
+    const float u2 = x * (0x1.988454p0f + 0x1.2444fap-4f * x * x); // 2 sqrt(2/pi) (x + 0.044715 x^3)
+
+    return x / (1.0f + mgv_expf(-u2));
+}
+
+/** First of a job's share of n items. */
+MGV_INLINE int64_t mgv_share(int64_t n, int job, int nb_jobs)
+{
+    return n * job / nb_jobs;
+}
+
+/** Log that an op's memory is out. @return MAGVIT_ERR(ENOMEM) */
+int mgv_cpu_no_memory(const MgvKernelOp *o);
+
+/** Apply act to n values in place. */
+void mgv_cpu_act(float *x, size_t n, enum MgvAct act);
+
+/** Greatest of n >= 1 values. */
+float mgv_cpu_max(const float *x, int n);
+
+/** x[i] = exp((x[i] - max) * scale), scale > 0. @return the sum */
+float mgv_cpu_softmax(float *x, int n, float scale);
+
+/** Override ADD, ACT, GROUP_NORM, LAYER_NORM, POOL and UPSAMPLE. */
+void mgv_cpu_kernels(MgvKernelTable table);
+
+extern const MgvKernel mgv_add_cpu;
+extern const MgvKernel mgv_act_cpu;
+extern const MgvKernel mgv_group_norm_cpu;
+extern const MgvKernel mgv_layer_norm_cpu;
+extern const MgvKernel mgv_pool_cpu;
+extern const MgvKernel mgv_upsample_cpu;
+
+#endif /* MAGVIT_CPU_H */

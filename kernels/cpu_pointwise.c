@@ -1,0 +1,154 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * Elementwise operations and softmax rows in C that compilers turn into vector
+ * code.
+ */
+
+#include "kernels/cpu.h"
+
+int mgv_cpu_no_memory(const MgvKernelOp *o)
+{
+    mgv_err(o->log, "%s: out of memory", o->op->name);
+    return MAGVIT_ERR(ENOMEM);
+}
+
+MGV_CLONES static void silu(float *x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        x[i] = mgv_siluf(x[i]);
+}
+
+MGV_CLONES static void gelu(float *x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        x[i] = mgv_geluf(x[i]);
+}
+
+void mgv_cpu_act(float *x, size_t n, enum MgvAct act)
+{
+    if (act == MGV_ACT_SILU)
+        silu(x, n);
+    else if (act == MGV_ACT_GELU_TANH)
+        gelu(x, n);
+}
+
+/* In lanes, because compilers keep the order of one maximum for the sake of NaN. */
+MGV_CLONES float mgv_cpu_max(const float *x, int n)
+{
+    enum { LANES = 32 };
+    float max[LANES];
+    int i = 0;
+
+    for (int k = 0; k < LANES; k++)
+        max[k] = x[0];
+    for (; i + LANES <= n; i += LANES) {
+#pragma omp simd
+        for (int k = 0; k < LANES; k++)
+            max[k] = x[i + k] > max[k] ? x[i + k] : max[k];
+    }
+    for (; i < n; i++)
+        max[0] = x[i] > max[0] ? x[i] : max[0];
+    for (int k = 1; k < LANES; k++)
+        max[0] = max[k] > max[0] ? max[k] : max[0];
+    return max[0];
+}
+
+MGV_CLONES float mgv_cpu_softmax(float *x, int n, float scale)
+{
+    const float max = mgv_cpu_max(x, n);
+    float sum = 0.0f;
+
+#pragma omp simd reduction(+: sum)
+    for (int i = 0; i < n; i++) {
+        x[i] = mgv_expf((x[i] - max) * scale);
+        sum += x[i];
+    }
+    return sum;
+}
+
+MGV_CLONES static void sum(float *restrict out, const float *a, const float *b, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        out[i] = a[i] + b[i];
+}
+
+static int add_prepare(MgvKernelOp *o)
+{
+    if (!o->op->weight[0])
+        return 0;
+    o->priv = mgv_host_weight(o, 0);
+    if (!o->priv)
+        return mgv_cpu_no_memory(o);
+    o->weight_bytes = (size_t)o->op->weight[0]->elements * sizeof(float);
+    return 0;
+}
+
+static void priv_free(MgvKernelOp *o)
+{
+    mgv_freep(&o->priv);
+}
+
+static int add_cpu(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
+{
+    const int64_t sample = (int64_t)o->out.t * o->out.h * o->out.w * o->out.c, n = o->out.n * sample;
+    const int64_t end = mgv_share(n, job + 1, nb_jobs);
+    const float *a = in[0];
+    float *y = out;
+
+    for (int64_t i = mgv_share(n, job, nb_jobs), next; i < end; i = next) {
+        next = o->priv ? MGV_MIN(end, (i / sample + 1) * sample) : end;
+        sum(y + i, a + i, o->priv ? (const float *)o->priv + i % sample : (const float *)in[1] + i, next - i);
+    }
+    return 0;
+}
+
+const MgvKernel mgv_add_cpu = { .prepare = add_prepare, .run = add_cpu, .unprepare = priv_free };
+
+static int act_cpu(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
+{
+    const int64_t n = mgv_shape_elements(o->out), block = 4096;
+    const int64_t end = mgv_share(n, job + 1, nb_jobs);
+
+    for (int64_t i = mgv_share(n, job, nb_jobs), len; i < end; i += len) {
+        float *y = (float *)out + i;
+
+        len = MGV_MIN(block, end - i);
+        memcpy(y, (const float *)in[0] + i, len * sizeof(*y));
+        mgv_cpu_act(y, len, o->op->act);
+    }
+    return 0;
+}
+
+const MgvKernel mgv_act_cpu = { .run = act_cpu };
+
+void mgv_cpu_kernels(MgvKernelTable table)
+{
+    table[MGV_OP_ADD] = mgv_add_cpu;
+    table[MGV_OP_ACT] = mgv_act_cpu;
+    table[MGV_OP_GROUP_NORM] = mgv_group_norm_cpu;
+    table[MGV_OP_LAYER_NORM] = mgv_layer_norm_cpu;
+    table[MGV_OP_POOL] = mgv_pool_cpu;
+    table[MGV_OP_UPSAMPLE] = mgv_upsample_cpu;
+}
