@@ -1,0 +1,225 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * 3x3x3 convolution by oneDNN on tiles: a band of rows through a span of
+ * planes. A tile copies its input with one cell of padding into scratch memory,
+ * plane by plane, and convolves each output plane while the three input planes
+ * are in second-level cache. oneDNN never pads, so reflection costs what zeros
+ * cost. The kernel 1x1x1 is a matrix product.
+ */
+
+#include <string.h>
+
+#include "kernels/cpu.h"
+#include "kernels/dnnl.h"
+
+/** Three padded planes of a band should take no more than this. */
+#define CACHE_BYTES (448 << 10)
+/** Tiles to aim for, so that many threads have work and none waits long for the last. */
+#define MIN_TILES 32
+/** But do not cut work smaller than this many multiply-accumulates. */
+#define MIN_TILE_MACS 4e6
+
+typedef struct Conv {
+    MgvDnnlRows *rows;          ///< kernel 1; all else is unused
+    MgvDnnlPrim *whole, *last;  ///< for a whole band of one plane, and for the last band if it has fewer rows
+    float *weights, *bias;      ///< weights in the primitive's layout
+    int band, nb_bands;         ///< rows of a band
+    int span, nb_spans;         ///< planes of a span
+    size_t pad_bytes, thread_bytes; ///< of scratch: padded planes; everything for one thread
+} Conv;
+
+typedef struct Run {
+    const float *in;
+    float *out;
+} Run;
+
+static void conv3d_unprepare(MgvKernelOp *o)
+{
+    Conv *c = o->priv;
+
+    if (!c)
+        return;
+    mgv_dnnl_rows_free(&c->rows);
+    mgv_dnnl_free(&c->last);
+    mgv_dnnl_free(&c->whole);
+    mgv_freep(&c->weights);
+    mgv_freep(&c->bias);
+    mgv_freep(&o->priv);
+}
+
+static int parts(int n, int size)
+{
+    return (n + size - 1) / size;
+}
+
+/** Choose tiles by the shape alone. */
+static void choose_tiles(Conv *c, const MgvKernelOp *o)
+{
+    const MgvShape s = o->in[0];
+    const double row = (s.w + 2.0) * s.c * sizeof(float), row_macs = o->op->macs / ((double)s.n * s.t * s.h);
+
+    c->band = MGV_CLAMP((int)(CACHE_BYTES / (3 * row)) - 2, MGV_MIN(4, s.h), s.h);
+    c->span = s.t;
+    while ((int64_t)s.n * parts(s.t, c->span) * parts(s.h, c->band) < MIN_TILES &&
+           row_macs * c->span * c->band > 2 * MIN_TILE_MACS) {
+        if (c->span > 4 || (c->span > 1 && c->band <= 4))
+            c->span = (c->span + 1) / 2;
+        else if (c->band > 1)
+            c->band = (c->band + 1) / 2;
+        else
+            break;
+    }
+    c->nb_spans = parts(s.t, c->span);
+    c->nb_bands = parts(s.h, c->band);
+}
+
+static int prepare_kernel3(MgvKernelOp *o, const float *weights)
+{
+    Conv *c = o->priv;
+    const MgvShape s = o->in[0];
+    const ptrdiff_t strides[] = { (ptrdiff_t)s.c * 27, 27, 9, 3, 1 };
+    MgvDnnlConv conv = { 1, 0, s.w, s.c, o->out.c, !!c->bias };
+    size_t prim_bytes;
+    int ret, rest;
+
+    choose_tiles(c, o);
+    conv.h = c->band;
+    if ((ret = mgv_dnnl_conv(&c->whole, o, &conv, NULL)) < 0)
+        return ret;
+    prim_bytes = mgv_dnnl_scratch_bytes(c->whole);
+    if ((rest = s.h - (c->nb_bands - 1) * c->band) < c->band) {
+        conv.h = rest;
+        if ((ret = mgv_dnnl_conv(&c->last, o, &conv, c->whole)) < 0)
+            return ret;
+        prim_bytes = MGV_MAX(prim_bytes, mgv_dnnl_scratch_bytes(c->last));
+    }
+    if (!(c->weights = mgv_dnnl_pack(o, c->whole, weights, strides)))
+        return MAGVIT_ERROR_DEVICE;
+    o->weight_bytes += mgv_dnnl_weight_bytes(c->whole);
+    c->pad_bytes = MGV_ALIGN_UP((size_t)(c->span + 2) * (c->band + 2) * (s.w + 2) * s.c * sizeof(float), MGV_ALIGNMENT);
+    c->thread_bytes = c->pad_bytes + prim_bytes;
+    o->scratch_bytes = c->thread_bytes * o->dev->threads;
+    return 0;
+}
+
+static int conv3d_prepare(MgvKernelOp *o)
+{
+    const MgvOp *op = o->op;
+    const MgvShape s = o->in[0];
+    Conv *c = o->priv = mgv_calloc(1, sizeof(*c));
+    float *weights = c ? mgv_host_weight(o, 0) : NULL;
+    int ret;
+
+    if (!weights || (op->weight[1] && !(c->bias = mgv_host_weight(o, 1)))) {
+        ret = mgv_cpu_no_memory(o);
+    } else if (op->u.conv.k == 1) {
+        ret = mgv_dnnl_rows_alloc(&c->rows, o, (int64_t)s.n * s.t * s.h * s.w, s.c, o->out.c, weights, c->bias);
+    } else {
+        o->weight_bytes = c->bias ? o->out.c * sizeof(float) : 0;
+        ret = prepare_kernel3(o, weights);
+    }
+    mgv_freep(&weights);
+    if (ret < 0)
+        conv3d_unprepare(o);
+    return ret;
+}
+
+/** Where cell i of a padded axis comes from; -1: it is zero. */
+static int padded(int i, int n, enum MgvPad pad)
+{
+    if (i >= 0 && i < n)
+        return i;
+    if (pad == MGV_PAD_ZERO)
+        return -1;
+    return n == 1 ? 0 : i < 0 ? -i : 2 * (n - 1) - i;
+}
+
+/** Copy rows [first-1, first+rows+1) of a plane with padding. plane: NULL is zero. */
+static void pad_plane(float *dst, const float *plane, const MgvKernelOp *o, int first, int rows)
+{
+    const enum MgvPad pad = o->op->u.conv.pad;
+    const int w = o->in[0].w, c = o->in[0].c;
+    const int left = padded(-1, w, pad), right = padded(w, w, pad);
+    const size_t cell = c * sizeof(float), row = (size_t)w * c;
+
+    for (int i = -1; i <= rows; i++, dst += row + 2 * c) {
+        const int from = padded(first + i, o->in[0].h, pad);
+        const float *src = plane + (size_t)MGV_MAX(from, 0) * row;
+
+        if (!plane || from < 0) {
+            memset(dst, 0, (row + 2 * c) * sizeof(float));
+            continue;
+        }
+        memcpy(dst + c, src, row * sizeof(float));
+        if (left < 0) {
+            memset(dst, 0, cell);
+            memset(dst + c + row, 0, cell);
+        } else {
+            memcpy(dst, src + (size_t)left * c, cell);
+            memcpy(dst + c + row, src + (size_t)right * c, cell);
+        }
+    }
+}
+
+static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
+{
+    const Conv *c = o->priv;
+    const Run *run = arg;
+    const MgvShape s = o->in[0];
+    const int first = tile % c->nb_bands * c->band, rows = MGV_MIN(c->band, s.h - first);
+    const int t0 = tile / c->nb_bands % c->nb_spans * c->span, planes = MGV_MIN(c->span, s.t - t0);
+    const int64_t n = tile / c->nb_bands / c->nb_spans;
+    const size_t in_plane = (size_t)s.h * s.w * s.c, padded_plane = (size_t)(rows + 2) * (s.w + 2) * s.c;
+    const MgvDnnlPrim *prim = rows < c->band ? c->last : c->whole;
+    char *scratch = (char *)o->scratch + thread * c->thread_bytes;
+
+    for (int i = 0; i < planes + 2; i++) {
+        const int from = padded(t0 + i - 1, s.t, o->op->u.conv.pad);
+        float *pad = (float *)scratch + i * padded_plane;
+        float *y = run->out + (((n * s.t + t0 + i - 2) * s.h + first) * s.w) * o->out.c;
+        int status;
+
+        pad_plane(pad, from < 0 ? NULL : run->in + (n * s.t + from) * in_plane, o, first, rows);
+        if (i < 2)
+            continue;
+        status = mgv_dnnl_execute(prim, thread, pad - 2 * padded_plane, c->weights, c->bias, y, scratch + c->pad_bytes);
+        if (status)
+            return status;
+        mgv_cpu_act(y, (size_t)rows * s.w * o->out.c, o->op->act);
+    }
+    return 0;
+}
+
+static int conv3d_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
+{
+    const Conv *c = o->priv;
+    Run run = { in[0], out };
+
+    (void)job, (void)nb_jobs;
+    if (c->rows)
+        return mgv_dnnl_rows_run(o, c->rows, in[0], out, o->op->act);
+    return mgv_dnnl_tiles(o, "convolution", o->in[0].n * c->nb_spans * c->nb_bands, conv3d_tile, &run);
+}
+
+const MgvKernel mgv_conv3d_dnnl = {
+    .prepare = conv3d_prepare, .run = conv3d_dnnl, .unprepare = conv3d_unprepare, .threads_itself = 1,
+};
