@@ -1,0 +1,796 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * Every op of every backend against the reference, and the reference against
+ * results worked out by hand. Each case is a plan of one op, so that backends
+ * are driven as models drive them.
+ *
+ * On backends that compute in host memory, the arena around the output is
+ * compared after the op with what it was before, the output is filled with NaN
+ * beforehand, and one and several threads must give the same bits.
+ */
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "libmagvit/backend.h"
+#include "tests/checkkernels/checkkernels.h"
+
+#define EXIT_SKIP 77
+#define MAX_BACKENDS 8
+/** More than a small machine has, so that shares are uneven. */
+#define MANY_THREADS 3
+#define BENCH_SECONDS 0.7
+#define MAX_RUNS 10000
+
+typedef struct Options {
+    const char *backend, *op;
+    int bench, list, verbose;
+    int threads; ///< for timing; 0: one a core
+    uint64_t seed;
+} Options;
+
+/** A backend that is checked: its devices differ in the number of threads. */
+typedef struct Subject {
+    const MgvBackend *b;
+    MgvDevice *dev[2];
+    int nb_devs;
+} Subject;
+
+/** Everything a case needs besides its parameters. */
+typedef struct Data {
+    void *in[MGV_MAX_IN];
+    float *weight[MGV_MAX_WEIGHT];
+    MgvSafetensors *st; ///< NULL if the op has no weights
+} Data;
+
+static Options opt;
+static MagvitLogger logger = { mgv_log_stderr, NULL, MAGVIT_LOG_WARNING };
+static int passed, failed;
+
+static void *need(void *p)
+{
+    if (!p) {
+        fprintf(stderr, "checkkernels: out of memory\n");
+        exit(1);
+    }
+    return p;
+}
+
+/* ---- random data ---- */
+
+static uint64_t rng_state;
+
+static uint64_t rng(void) // SplitMix64
+{
+    uint64_t z = rng_state += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+static double uniform(void) // [0,1)
+{
+    return (rng() >> 11) * 0x1p-53;
+}
+
+static double normal(void)
+{
+    const double r = sqrt(-2.0 * log(1.0 - uniform()));
+
+    return r * cos(6.283185307179586 * uniform());
+}
+
+static float value(enum Fill fill, int channel)
+{
+    switch (fill) {
+    case FILL_UNIFORM:  return 2.0 * uniform() - 1.0;
+    case FILL_FLAT:     return 0.7 * (channel % 5) - 1.1;
+    case FILL_OFFSET:   return 1000.0 + normal();
+    case FILL_DENORMAL: return 1e-40 * normal();
+    case FILL_BIG:      return 1e12 * normal();
+    default:            return normal();
+    }
+}
+
+static void fill_input(const Case *c, void *data)
+{
+    const size_t n = mgv_shape_elements(c->x);
+
+    for (size_t i = 0; i < n; i++)
+        if (c->op == MGV_OP_EMBED)
+            ((int32_t *)data)[i] = (int32_t)(uniform() * (c->rows + 4)) - 2;
+        else
+            ((float *)data)[i] = value(c->fill, i % c->x.c);
+}
+
+static void fill_weight(const Case *c, int i, float *w, int64_t n, int64_t rows)
+{
+    const int norm = c->op == MGV_OP_GROUP_NORM || c->op == MGV_OP_LAYER_NORM;
+    const double scale = i || norm ? 1.0 : 1.0 / sqrt((double)n / rows);
+
+    for (int64_t k = 0; k < n; k++)
+        w[k] = norm && !i ? 0.5 + uniform() : c->op == MGV_OP_VQ_ARGMIN ? value(c->fill, 0) : scale * normal();
+}
+
+/** Equal codebook rows, and inputs that are a row or lie half way between two. */
+static void make_ties(const Case *c, float *x, float *codes)
+{
+    const size_t d = c->x.c, n = mgv_shape_elements(c->x) / d, rows = c->rows;
+
+    memcpy(codes + (rows - 1) * d, codes, d * sizeof(*codes));
+    for (size_t i = 0; i < n; i++) {
+        const float *a = codes + rng() % rows * d, *b = codes + rng() % rows * d;
+        const int kind = rng() % 4;
+
+        for (size_t k = 0; k < d && kind < 2; k++)
+            x[i * d + k] = kind ? a[k] : a[k] / 2 + b[k] / 2;
+    }
+}
+
+/* ---- weights ---- */
+
+static int write_all(FILE *f, const void *data, size_t size)
+{
+    return fwrite(data, 1, size, f) == size ? 0 : -1;
+}
+
+static int add_header(char *json, size_t size, int len, const char *name, const int64_t *dims, int nb_dims, size_t from,
+                      size_t to)
+{
+    len += snprintf(json + len, size - len, "%s\"op.%s\":{\"dtype\":\"F32\",\"shape\":[", len > 1 ? "," : "", name);
+    for (int i = 0; i < nb_dims; i++)
+        len += snprintf(json + len, size - len, "%s%" PRId64, i ? "," : "", dims[i]);
+    return len + snprintf(json + len, size - len, "],\"data_offsets\":[%zu,%zu]}", from, to);
+}
+
+/** Write the weights as a model file and open it. */
+static void open_weights(const Case *c, Data *d)
+{
+    static const char *const names[MGV_MAX_WEIGHT] = { "weight", "bias" };
+    char json[1024] = "{", path[] = "/tmp/checkkernels-XXXXXX";
+    size_t bytes[MGV_MAX_WEIGHT] = { 0 }, at = 0;
+    int len = 1, fd, ok;
+    uint64_t size;
+    FILE *f;
+
+    for (int i = 0; i < MGV_MAX_WEIGHT && d->weight[i]; i++) {
+        int64_t dims[MGV_ST_MAX_DIMS];
+        const int nb_dims = case_weight_dims(c, i, dims);
+
+        bytes[i] = sizeof(float);
+        for (int k = 0; k < nb_dims; k++)
+            bytes[i] *= dims[k];
+        len = add_header(json, sizeof(json), len, names[i], dims, nb_dims, at, at + bytes[i]);
+        at += bytes[i];
+    }
+    if (!at)
+        return;
+    json[len++] = '}';
+    while (len % 8)
+        json[len++] = ' ';
+    size = len;
+    fd = mkstemp(path);
+    f = fd < 0 ? NULL : fdopen(fd, "wb");
+    ok = f && !write_all(f, &size, sizeof(size)) && !write_all(f, json, len);
+    for (int i = 0; i < MGV_MAX_WEIGHT; i++)
+        ok = ok && !write_all(f, d->weight[i], bytes[i]);
+    if (!f || fclose(f) || !ok || mgv_safetensors_open(&d->st, path, &logger) < 0) {
+        fprintf(stderr, "checkkernels: cannot write or read %s\n", path);
+        exit(1);
+    }
+    unlink(path);
+}
+
+static void data_init(const Case *c, Data *d, uint64_t seed)
+{
+    memset(d, 0, sizeof(*d));
+    rng_state = seed;
+    for (int i = 0; i < case_nb_inputs(c); i++) {
+        d->in[i] = need(mgv_calloc(mgv_shape_elements(c->x), sizeof(float)));
+        fill_input(c, d->in[i]);
+    }
+    for (int i = 0; i < MGV_MAX_WEIGHT; i++) {
+        int64_t dims[MGV_ST_MAX_DIMS], n = 1;
+        const int nb_dims = case_weight_dims(c, i, dims);
+
+        for (int k = 0; k < nb_dims; k++)
+            n *= dims[k];
+        if (!nb_dims)
+            continue;
+        d->weight[i] = need(mgv_calloc(n, sizeof(float)));
+        fill_weight(c, i, d->weight[i], n, dims[0]);
+    }
+    if (c->op == MGV_OP_VQ_ARGMIN)
+        make_ties(c, d->in[0], d->weight[0]);
+    open_weights(c, d);
+}
+
+static void data_init_known(const Known *k, Data *d)
+{
+    memset(d, 0, sizeof(*d));
+    for (int i = 0; i < case_nb_inputs(&k->c); i++) {
+        const size_t bytes = mgv_shape_elements(k->c.x) * sizeof(float);
+
+        d->in[i] = need(mgv_calloc(1, bytes));
+        memcpy(d->in[i], k->ids ? (const void *)k->ids : k->x[i], bytes);
+    }
+    for (int i = 0; i < MGV_MAX_WEIGHT; i++) {
+        const float *w = i ? k->bias : k->weight;
+        int64_t dims[MGV_ST_MAX_DIMS], n = 1;
+        const int nb_dims = case_weight_dims(&k->c, i, dims);
+
+        for (int j = 0; j < nb_dims; j++)
+            n *= dims[j];
+        if (!nb_dims)
+            continue;
+        d->weight[i] = need(mgv_calloc(n, sizeof(float)));
+        if (w) // a bias that is not given is 0
+            memcpy(d->weight[i], w, n * sizeof(float));
+    }
+    open_weights(&k->c, d);
+}
+
+static void data_uninit(Data *d)
+{
+    for (int i = 0; i < MGV_MAX_IN; i++)
+        mgv_freep(&d->in[i]);
+    for (int i = 0; i < MGV_MAX_WEIGHT; i++)
+        mgv_freep(&d->weight[i]);
+    mgv_safetensors_close(&d->st);
+}
+
+/* ---- running a case ---- */
+
+/** What the tap needs to look at the memory around an output. */
+typedef struct Watch {
+    uint8_t *arena;    ///< NULL: not known yet
+    uint8_t *snapshot; ///< before the op
+    int64_t touched;   ///< first byte outside of the output that changed, -1: none
+} Watch;
+
+typedef struct Run {
+    MgvPlan *plan;
+    MgvExec *exec;
+    MgvT in[MGV_MAX_IN], out;
+    Watch watch;
+} Run;
+
+static int watch_tap(void *opaque, const MgvPlan *plan, int op, const void *data)
+{
+    Watch *w = opaque;
+    const MgvTensorInfo *t = &plan->tensors[plan->ops[op].out];
+
+    if (op)
+        return 0;
+    if (!w->arena) {
+        w->arena = (uint8_t *)data - t->offset;
+        return 0;
+    }
+    for (size_t i = 0; i < plan->arena_size && w->touched < 0; i++)
+        if ((i < t->offset || i >= t->offset + t->size) && w->arena[i] != w->snapshot[i])
+            w->touched = i;
+    return 0;
+}
+
+/** A plan of the op, then another that lies behind it in memory. */
+static int make_plan(Run *r, const Case *c, const Data *d)
+{
+    const MgvShape guard = { 1, 1, 1, 64, 4 };
+    MgvT g;
+    int ret;
+
+    RET(mgv_plan_alloc(&r->plan, "case", d->st, &logger));
+    g = mgv_plan_input(r->plan, "before", guard, MGV_F32);
+    for (int i = 0; i < case_nb_inputs(c); i++)
+        r->in[i] = mgv_plan_input(r->plan, "x", c->x, c->op == MGV_OP_EMBED ? MGV_I32 : MGV_F32);
+    r->out = case_build(c, r->plan, r->in);
+    mgv_plan_output(r->plan, "y", r->out);
+    mgv_plan_output(r->plan, "behind", mgv_add(r->plan, "guard", g, g));
+    RET(mgv_plan_finish(r->plan));
+    return 0;
+fail:
+    return ret;
+}
+
+static int write_inputs(Run *r, const Case *c, const Data *d, const MgvBackend *b)
+{
+    int ret;
+
+    for (int i = 0; i < case_nb_inputs(c); i++)
+        RET(b->write(r->exec, r->in[i], d->in[i], r->plan->tensors[r->in[i]].size));
+    return 0;
+fail:
+    return ret;
+}
+
+static int run_open(Run *r, const Case *c, const Data *d, const MgvBackend *b, MgvDevice *dev)
+{
+    int ret;
+
+    memset(r, 0, sizeof(*r));
+    r->watch.touched = -1;
+    RET(make_plan(r, c, d));
+    RET(b->compile(&r->exec, dev, r->plan));
+    RET(write_inputs(r, c, d, b));
+    return 0;
+fail:
+    return ret;
+}
+
+static void run_close(Run *r, const MgvBackend *b)
+{
+    b->free(&r->exec);
+    mgv_plan_free(&r->plan);
+    mgv_freep(&r->watch.snapshot);
+}
+
+/** Once to learn where the output lies, again with NaN there and everything else recorded. */
+static int run_watched(Run *r, const Case *c, const Data *d, const MgvBackend *b)
+{
+    Watch *w = &r->watch;
+    const MgvTensorInfo *t = &r->plan->tensors[r->out];
+    int ret;
+
+    b->tap(r->exec, watch_tap, w);
+    RET(b->run(r->exec));
+    memset(w->arena + t->offset, 0xff, r->plan->arena_size - t->offset);
+    memset(w->arena, 0xff, t->offset);
+    RET(write_inputs(r, c, d, b));
+    w->snapshot = need(mgv_calloc(1, r->plan->arena_size));
+    memcpy(w->snapshot, w->arena, r->plan->arena_size);
+    RET(b->run(r->exec));
+    return 0;
+fail:
+    return ret;
+}
+
+/** Run a case. @return its output, NULL with *ret set, or with *touched >= 0 */
+static void *run_case(const Case *c, const Data *d, const MgvBackend *b, MgvDevice *dev, size_t *n, int *error,
+                      int64_t *touched)
+{
+    const int host = b->type == MAGVIT_BACKEND_REF || b->type == MAGVIT_BACKEND_CPU;
+    void *y = NULL;
+    Run r;
+    int ret;
+
+    RET(run_open(&r, c, d, b, dev));
+    RET(host ? run_watched(&r, c, d, b) : b->run(r.exec));
+    *touched = r.watch.touched;
+    *n = mgv_shape_elements(r.plan->tensors[r.out].shape);
+    y = need(mgv_calloc(*n, sizeof(float)));
+    RET(b->read(r.exec, r.out, y, *n * sizeof(float)));
+fail:
+    *error = ret;
+    run_close(&r, b);
+    if (ret < 0)
+        mgv_freep(&y);
+    return y;
+}
+
+/* ---- comparing ---- */
+
+typedef struct Verdict {
+    int64_t bad;     ///< first bad index, -1: none
+    double nmse, max; ///< error relative to the whole, and to the row
+    const char *why;
+} Verdict;
+
+static double code_distance(const Case *c, const Data *d, size_t at, int32_t code)
+{
+    const float *x = (const float *)d->in[0] + at * c->x.c, *w = d->weight[0] + (size_t)code * c->x.c;
+    double xx = 0, ww = 0, sum = 0, xs = 1, ws = 1;
+
+    for (int i = 0; i < c->x.c && c->normalize; i++) {
+        xx += (double)x[i] * x[i];
+        ww += (double)w[i] * w[i];
+    }
+    if (c->normalize) {
+        xs = 1 / sqrt(MGV_MAX(xx, 1e-12));
+        ws = 1 / sqrt(MGV_MAX(ww, 1e-12));
+    }
+    for (int i = 0; i < c->x.c; i++)
+        sum += (x[i] * xs - w[i] * ws) * (x[i] * xs - w[i] * ws);
+    return sum;
+}
+
+static Verdict compare_codes(const Case *c, const Data *d, const int32_t *want, const int32_t *got, size_t n)
+{
+    Verdict v = { -1, 0, 0, "code" };
+
+    for (size_t i = 0; i < n && v.bad < 0; i++) {
+        if (got[i] == want[i])
+            continue;
+        if (got[i] < 0 || got[i] >= c->rows ||
+            code_distance(c, d, i, got[i]) > code_distance(c, d, i, want[i]) * (1 + 1e-5) + 1e-30)
+            v.bad = i;
+    }
+    return v;
+}
+
+/** Errors below floor pass: denormal numbers may be flushed to zero. */
+static Verdict compare_floats(const float *want, const float *got, size_t n, size_t row, double limit, double floor)
+{
+    const double row_limit = sqrt(limit) * 10;
+    double error = 0, power = 0, peak = 0, worst = 0;
+    Verdict v = { -1, 0, 0, "value" };
+    size_t worst_at = 0;
+
+    for (size_t i = 0; i < n; i++)
+        peak = fmax(peak, fabs(want[i]));
+    for (size_t i = 0; i < n; i++) {
+        const double e = (double)got[i] - want[i];
+        double scale = peak * 1e-3 + floor;
+
+        for (size_t k = i / row * row; k < (i / row + 1) * row; k++)
+            scale = fmax(scale, fabs(want[k]));
+        if (!(fabs(e) <= row_limit * scale) && v.bad < 0)
+            v.bad = i;
+        error += e * e;
+        power += (double)want[i] * want[i];
+        v.max = fmax(v.max, fabs(e) / scale);
+        if (fabs(e) > worst) {
+            worst = fabs(e);
+            worst_at = i;
+        }
+    }
+    v.nmse = error / (power + n * floor * floor);
+    if (v.bad < 0 && !(v.nmse <= limit)) {
+        v.bad = worst_at;
+        v.why = "NMSE, worst value";
+    }
+    return v;
+}
+
+static Verdict compare(const Case *c, const Data *d, const void *want, const void *got, size_t n, const MgvBackend *b)
+{
+    const size_t row = c->cout ? c->cout : c->x.c;
+
+    if (c->op == MGV_OP_VQ_ARGMIN)
+        return compare_codes(c, d, want, got, n);
+    return compare_floats(want, got, n, MGV_MIN(row, n), b->type == MAGVIT_BACKEND_VULKAN ? 1e-8 : 1e-9,
+                          c->fill == FILL_BIG ? 1e-18 : 1e-30);
+}
+
+static void fail_line(const char *backend, const char *line, const char *fill, const char *why)
+{
+    printf("FAIL %-6s %s, %s: %s\n", backend, line, fill, why);
+    failed++;
+}
+
+static void print_window(const char *name, const void *data, size_t n, size_t at, int codes)
+{
+    const size_t from = at < 3 ? 0 : at - 3, to = MGV_MIN(n, at + 4);
+
+    printf("     %-5s", name);
+    for (size_t i = from; i < to; i++) {
+        uint32_t bits;
+
+        memcpy(&bits, (const uint8_t *)data + i * 4, 4);
+        if (codes)
+            printf(" %c%" PRId32, i == at ? '>' : ' ', ((const int32_t *)data)[i]);
+        else
+            printf(" %c%.7g (%08" PRIx32 ")", i == at ? '>' : ' ', ((const float *)data)[i], bits);
+    }
+    printf("\n");
+}
+
+/** Judge one output. exact: bits must agree. */
+static void judge(const Case *c, const Data *d, const MgvBackend *b, const char *what, const void *want,
+                  const void *got, size_t n, int exact)
+{
+    const int codes = c->op == MGV_OP_VQ_ARGMIN;
+    Verdict v = { -1, 0, 0, "bits" };
+    char line[256], why[256];
+
+    case_print(c, line, sizeof(line));
+    for (size_t i = 0; exact && i < n && v.bad < 0; i++)
+        if (memcmp((const uint8_t *)want + 4 * i, (const uint8_t *)got + 4 * i, 4))
+            v.bad = i;
+    if (!exact)
+        v = compare(c, d, want, got, n, b);
+    if (opt.verbose)
+        printf("%-4s %-6s %s, %s: NMSE %.1e, max %.1e\n", v.bad < 0 ? "ok" : "FAIL", b->name, line, what, v.nmse,
+               v.max);
+    if (v.bad < 0) {
+        passed++;
+        return;
+    }
+    snprintf(why, sizeof(why), "%s at %" PRId64 " of %zu, NMSE %.2e, max %.2e", v.why, v.bad, n, v.nmse, v.max);
+    fail_line(b->name, line, what, why);
+    print_window("want", want, n, v.bad, codes);
+    print_window("got", got, n, v.bad, codes);
+}
+
+/**
+ * Run a case on every device of a subject and compare with want, which has n
+ * values; 0: as many as the op gives. want NULL: compare devices only.
+ */
+static void check_subject(const Case *c, const Data *d, const Subject *s, const char *what, const void *want, size_t n)
+{
+    void *first = NULL;
+
+    for (int i = 0; i < s->nb_devs; i++) {
+        char line[256], why[128] = "";
+        int64_t touched = -1;
+        int error = 0;
+        size_t size = 0;
+        void *y = run_case(c, d, s->b, s->dev[i], &size, &error, &touched);
+
+        case_print(c, line, sizeof(line));
+        if (error < 0)
+            snprintf(why, sizeof(why), "error %d", error);
+        else if (touched >= 0)
+            snprintf(why, sizeof(why), "byte %" PRId64 " of the arena changed, outside of the output", touched);
+        else if (n && size != n)
+            snprintf(why, sizeof(why), "%zu values, not %zu", size, n);
+        if (why[0])
+            fail_line(s->b->name, line, what, why);
+        else if (want)
+            judge(c, d, s->b, what, want, y, size, 0);
+        if (!why[0] && first)
+            judge(c, d, s->b, "threads", first, y, size, 1);
+        if (first || why[0])
+            mgv_freep(&y);
+        else
+            first = y;
+    }
+    mgv_freep(&first);
+}
+
+static int op_wanted(const Case *c)
+{
+    return !opt.op || !fnmatch(opt.op, mgv_op_name(c->op), 0);
+}
+
+static void check_known(const Subject *s, int nb)
+{
+    for (int i = 0; i < nb_known; i++) {
+        const Known *k = &known[i];
+        const void *want = k->want_ids ? (const void *)k->want_ids : k->want;
+        Data d;
+
+        if (!op_wanted(&k->c))
+            continue;
+        data_init_known(k, &d);
+        for (int j = 0; j < nb; j++)
+            check_subject(&k->c, &d, &s[j], k->what, want, 0);
+        data_uninit(&d);
+    }
+}
+
+static void check_random(const Subject *s, int nb, const Subject *ref)
+{
+    for (int i = 0; i < nb_cases; i++) {
+        Case c = cases[i];
+
+        if (!op_wanted(&c))
+            continue;
+        for (int fill = 0; fill < FILL_NB; fill++) {
+            int64_t touched;
+            int error;
+            size_t n = 0;
+            void *want;
+            Data d;
+
+            if (!(case_fills(c.op) & 1u << fill))
+                continue;
+            c.fill = fill;
+            data_init(&c, &d, opt.seed + (uint64_t)i * FILL_NB + fill);
+            want = run_case(&c, &d, ref->b, ref->dev[0], &n, &error, &touched);
+            for (int j = 0; j < nb && want; j++)
+                check_subject(&c, &d, &s[j], fill_names[fill], s[j].b == ref->b ? NULL : want, n);
+            if (!want)
+                fail_line(ref->b->name, "", fill_names[fill], "error");
+            mgv_freep(&want);
+            data_uninit(&d);
+        }
+    }
+}
+
+/* ---- timing ---- */
+
+typedef struct Times {
+    double median, spread; ///< seconds; spread: half the range of the middle half
+} Times;
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static int time_case(Times *t, double *flops, double *bytes, const Case *c, const Data *d, const MgvBackend *b,
+                     MgvDevice *dev)
+{
+    static double times[MAX_RUNS];
+    double begin;
+    int n = 0, ret;
+    Run r;
+
+    RET(run_open(&r, c, d, b, dev));
+    RET(b->run(r.exec));
+    for (begin = mgv_time(); n < MAX_RUNS && (n < 3 || mgv_time() - begin < BENCH_SECONDS); n++) {
+        const double start = mgv_time();
+
+        RET(b->run(r.exec));
+        times[n] = mgv_time() - start;
+    }
+    qsort(times, n, sizeof(*times), compare_doubles);
+    t->median = times[n / 2];
+    t->spread = (times[n * 3 / 4] - times[n / 4]) / 2;
+    *flops = 2 * r.plan->ops[0].macs;
+    *bytes = r.plan->tensors[r.out].size;
+    for (int i = 0; i < case_nb_inputs(c); i++)
+        *bytes += r.plan->tensors[r.in[i]].size;
+fail:
+    run_close(&r, b);
+    return ret;
+}
+
+static void bench(const Subject *s, int nb, const Subject *ref)
+{
+    for (int i = 0; i < nb_bench_cases; i++) {
+        Case c = bench_cases[i];
+        double flops, bytes;
+        char line[256];
+        Times base;
+        Data d;
+
+        if (!op_wanted(&c))
+            continue;
+        c.fill = FILL_NORMAL;
+        data_init(&c, &d, opt.seed + i);
+        case_print(&c, line, sizeof(line));
+        printf("%s\n", line);
+        if (time_case(&base, &flops, &bytes, &c, &d, ref->b, ref->dev[0]) < 0)
+            base.median = 0;
+        for (int j = 0; j < nb; j++) {
+            Times t = base;
+
+            if (s[j].b != ref->b && time_case(&t, &flops, &bytes, &c, &d, s[j].b, s[j].dev[0]) < 0) {
+                fail_line(s[j].b->name, line, "timing", "error");
+                continue;
+            }
+            printf("  %-6s %10.3f ms +- %4.1f %% %9.1f GFLOP/s %7.1f GB/s %8.1f x ref\n", s[j].b->name,
+                   t.median * 1e3, 100 * t.spread / t.median, flops / t.median * 1e-9, bytes / t.median * 1e-9,
+                   base.median / t.median);
+            passed++;
+        }
+        fflush(stdout);
+        data_uninit(&d);
+    }
+}
+
+/* ---- command line ---- */
+
+static int open_subject(Subject *s, const MgvBackend *b)
+{
+    const int threads[2] = { opt.bench ? opt.threads : MANY_THREADS, 1 };
+    const int nb = opt.bench || b->type == MAGVIT_BACKEND_VULKAN ? 1 : 2;
+    int ret;
+
+    s->b = b;
+    for (s->nb_devs = 0; s->nb_devs < nb; s->nb_devs++) {
+        const MgvDeviceSettings settings = { NULL, threads[s->nb_devs] };
+
+        RET(b->open(&s->dev[s->nb_devs], &settings, &logger));
+        printf("%s: %s\n", b->name, b->describe(s->dev[s->nb_devs]));
+    }
+    return 0;
+fail:
+    return ret;
+}
+
+static void close_subject(Subject *s)
+{
+    for (int i = 0; i < s->nb_devs; i++)
+        s->b->close(&s->dev[i]);
+}
+
+static void list(void)
+{
+    for (int i = 0; i < nb_cases; i++) {
+        char line[256];
+
+        if (!op_wanted(&cases[i]))
+            continue;
+        case_print(&cases[i], line, sizeof(line));
+        printf("%s\n", line);
+    }
+}
+
+static int usage(void)
+{
+    fprintf(stderr, "usage: checkkernels [--backend=NAME] [--op=GLOB] [--bench] [--threads=N] [--list] [--verbose]"
+                    " [SEED]\n");
+    return 2;
+}
+
+static int parse(int argc, char **argv)
+{
+    opt.seed = 1;
+    for (int i = 1; i < argc; i++) {
+        char *end = argv[i];
+
+        if (!strncmp(argv[i], "--backend=", 10))
+            opt.backend = argv[i] + 10;
+        else if (!strncmp(argv[i], "--op=", 5))
+            opt.op = argv[i] + 5;
+        else if (!strncmp(argv[i], "--threads=", 10))
+            opt.threads = atoi(argv[i] + 10);
+        else if (!strcmp(argv[i], "--bench"))
+            opt.bench = 1;
+        else if (!strcmp(argv[i], "--list"))
+            opt.list = 1;
+        else if (!strcmp(argv[i], "--verbose"))
+            opt.verbose = 1;
+        else if (opt.seed = strtoull(argv[i], &end, 0), end == argv[i] || *end)
+            return usage();
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    Subject subjects[MAX_BACKENDS] = { 0 }, ref = { 0 };
+    int nb = 0, ret = parse(argc, argv);
+
+    if (ret)
+        return ret;
+    if (opt.list) {
+        list();
+        return 0;
+    }
+    printf("seed %" PRIu64 "\n", opt.seed);
+    for (int i = 0; mgv_backends[i] && nb < MAX_BACKENDS; i++) {
+        if (opt.backend && strcmp(opt.backend, mgv_backends[i]->name))
+            continue;
+        if (open_subject(&subjects[nb], mgv_backends[i]) < 0)
+            close_subject(&subjects[nb]);
+        else
+            nb++;
+    }
+    if (!nb) {
+        printf("no such backend here\n");
+        return EXIT_SKIP;
+    }
+    if (open_subject(&ref, &mgv_backend_ref) < 0)
+        return 1;
+    if (opt.bench) {
+        bench(subjects, nb, &ref);
+    } else {
+        check_known(subjects, nb);
+        check_random(subjects, nb, &ref);
+    }
+    close_subject(&ref);
+    for (int i = 0; i < nb; i++)
+        close_subject(&subjects[i]);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed ? 1 : 0;
+}

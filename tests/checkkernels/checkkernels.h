@@ -1,0 +1,92 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * What is checked and how it is filled: shared by the runner and the tables.
+ */
+
+#ifndef MAGVIT_CHECKKERNELS_H
+#define MAGVIT_CHECKKERNELS_H
+
+#include "libmagvit/plan.h"
+
+enum Fill {
+    FILL_UNIFORM,  ///< [-1,1)
+    FILL_NORMAL,   ///< standard normal
+    FILL_FLAT,     ///< one value a channel: variance 0
+    FILL_OFFSET,   ///< normal around 1000: cancellation
+    FILL_DENORMAL, ///< around 1e-40
+    FILL_BIG,      ///< normal times 1e12
+    FILL_NB
+};
+
+extern const char *const fill_names[FILL_NB];
+
+/** One op with its inputs. Fields that the op does not have are 0. */
+typedef struct Case {
+    enum MgvOpType op;
+    MgvShape x; ///< of the first input; the others have the same
+    int cout;   ///< CONV3D, LINEAR
+    int k;      ///< CONV3D
+    enum MgvPad pad;
+    int bias;   ///< CONV3D
+    enum MgvAct act;
+    int groups, heads;
+    int ft, fh, fw;
+    int rows;   ///< of the table: EMBED, VQ_ARGMIN; rows beyond cout: LINEAR tied; beyond W: ADD of a table
+    int table;  ///< ADD: a table instead of a second input; LINEAR: tied
+    int normalize;
+    float eps;  ///< of norms; 0: 1e-6
+    enum Fill fill;
+} Case;
+
+/** Random cases: every row is run with every fill of its op. */
+extern const Case cases[];
+extern const int nb_cases;
+/** Shapes of real models, for timing. */
+extern const Case bench_cases[];
+extern const int nb_bench_cases;
+
+/** Fills that make sense for an op, bits 1 << Fill. */
+unsigned case_fills(enum MgvOpType op);
+
+/** A tiny case worked out by hand. Missing arrays are NULL. */
+typedef struct Known {
+    const char *what;
+    Case c;
+    const float *x[MGV_MAX_IN];
+    const int32_t *ids;       ///< EMBED: the input
+    const float *weight, *bias;
+    const float *want;
+    const int32_t *want_ids;  ///< VQ_ARGMIN
+} Known;
+
+extern const Known known[];
+extern const int nb_known;
+
+int case_nb_inputs(const Case *c);
+/** Dimensions of weight i. @return their number, 0 if there is no such weight */
+int case_weight_dims(const Case *c, int i, int64_t dims[MGV_ST_MAX_DIMS]);
+/** Record the case's op. */
+MgvT case_build(const Case *c, MgvPlan *p, const MgvT *in);
+/** One line of parameters. */
+void case_print(const Case *c, char *line, size_t size);
+
+#endif /* MAGVIT_CHECKKERNELS_H */
