@@ -35,6 +35,7 @@
 #define UNIT_SUITES(X) \
     X(common) \
     X(safetensors) \
+    X(plan) \
     X(config) \
     X(sampler)
 
