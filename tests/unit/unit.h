@@ -36,6 +36,7 @@
     X(common) \
     X(safetensors) \
     X(plan) \
+    X(host) \
     X(config) \
     X(sampler)
 
