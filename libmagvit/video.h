@@ -1,0 +1,312 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * The video side: pictures, windows, conditions, and the correction that joins
+ * synthesised pixels to given ones. Knows no plan, no weights and no backend:
+ * a window of pixels is handed over as a MgvJob and comes back as a clip.
+ *
+ * Four sizes occur. The *picture* is the frame, or the canvas when outpainting.
+ * The *working picture* is the picture reduced by the tiling's scale. The
+ * *area* is the part of the working picture that tiles cover. A *tile* is a
+ * window's [H,W] of it.
+ */
+
+#ifndef MAGVIT_VIDEO_H
+#define MAGVIT_VIDEO_H
+
+#include <stdatomic.h>
+
+#include "libmagvit/common.h"
+
+#define MGV_MAX_FRAMES 64 ///< largest T of a window
+
+typedef struct MgvRect {
+    int x, y, w, h; ///< pixels; empty if w or h is 0
+} MgvRect;
+
+/* ---- jobs: what goes over to the model side ------------------------------ */
+
+/** What other threads see of a running window. */
+typedef struct MgvProgress {
+    atomic_int done;   ///< decoding steps so far
+    atomic_int total;  ///< decoding steps of the window
+    atomic_int cancel; ///< nonzero: stop with MAGVIT_ERR(ECANCELED)
+} MgvProgress;
+
+/** One clip to synthesise. */
+typedef struct MgvJob {
+    const float *clip;     ///< [T,H,W,3] condition clip V~, NULL: nothing is given
+    const uint8_t *latent; ///< [t,h,w] 1 = condition cell, NULL with clip
+    float *out;            ///< receives [T,H,W,3] in [0,1]
+    uint32_t word;         ///< counter word of the random numbers, unique to (window, tile)
+    MgvProgress *progress; ///< to be advanced; cancel is to be obeyed
+} MgvJob;
+
+/** The model side as a session sees it. Tests put a function of their own here. */
+typedef struct MgvSynth {
+    int (*run)(void *opaque, MgvJob *job);
+    void (*free)(void *opaque); ///< called once when the session closes, or fails to open; may be NULL
+    void *opaque;
+    int window[3]; ///< T,H,W
+    int latent[3]; ///< t,h,w; divides window
+    int steps;     ///< decoding steps of a job, for progress
+    const MagvitLogger *log;
+} MgvSynth;
+
+/**
+ * Open a session over any synthesiser. p is checked here, except for fields
+ * of the decoding loop. synth is copied; its free() is called even on failure.
+ */
+int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitParams *p);
+
+/* ---- image.c: pictures and colour --------------------------------------- */
+
+/** A picture that the library owns. */
+typedef struct MgvPicture {
+    uint8_t *data[4];
+    ptrdiff_t stride[4];
+    MagvitFormat format;
+    int width, height;
+    MagvitColor color;
+    int rows;          ///< height that the rule for unspecified matrices goes by: of the frame put here
+    uint8_t *mask;     ///< [height,width] 1 = to be synthesised; NULL unless allocated with one
+    MgvRect hole;      ///< bounding box of the mask's ones
+    int64_t pts, duration;
+    int64_t number;    ///< of the frame in the whole stream
+    int generated;
+    int64_t window;
+} MgvPicture;
+
+int mgv_format_check(const MagvitFormat *f, const MagvitLogger *log); ///< EINVAL with a line
+int mgv_format_planes(const MagvitFormat *f);                        ///< including alpha
+int mgv_format_bytes(const MagvitFormat *f);                         ///< bytes a sample
+/** Size of plane i of a width x height picture. */
+void mgv_format_plane_size(const MagvitFormat *f, int i, int width, int height, int *w, int *h);
+
+int mgv_picture_alloc(MgvPicture **out, const MagvitFormat *f, int width, int height, int mask);
+void mgv_picture_free(MgvPicture **p);
+/** Black or what 0 is, with opaque alpha. */
+void mgv_picture_clear(MgvPicture *p);
+/** Copy samples of a frame of size w x h to (x,y) of a picture; outside of it the edge is repeated, alpha is opaque. */
+void mgv_picture_put(MgvPicture *p, const MagvitFrame *f, int x, int y, int w, int h);
+/** Copy samples to the caller's planes. */
+void mgv_picture_get(const MgvPicture *p, MagvitFrame *f);
+/** Copy samples, mask and properties between pictures of one kind. */
+void mgv_picture_copy(MgvPicture *dst, const MgvPicture *src);
+/** Samples of dst become (1-phi) dst + phi src, rounded; alpha plane only if alpha is 1, else colour planes. */
+void mgv_picture_mix(MgvPicture *dst, const MgvPicture *src, double phi, int alpha);
+
+/**
+ * Converts between pictures and interleaved float RGB in [0,1], display
+ * encoded, by zimg with the picture's matrix, range and chroma location.
+ * Holds staging memory and the graphs of the last sizes used. One thread.
+ */
+typedef struct MgvImage MgvImage;
+
+int mgv_image_alloc(MgvImage **out, const MagvitLogger *log);
+void mgv_image_free(MgvImage **im);
+
+/**
+ * Smallest rectangle round r, inside the picture, that has whole chroma samples.
+ * At odd picture edges it ends with the picture.
+ */
+MgvRect mgv_image_align(const MagvitFormat *f, int width, int height, MgvRect r);
+
+/** Part r (aligned) of a picture -> rgb [r.h,r.w,3]. MAGVIT_ERROR_DEVICE with a line if zimg fails. */
+int mgv_image_load(MgvImage *im, const MgvPicture *p, MgvRect r, float *rgb);
+
+/**
+ * rgb [r.h,r.w,3] -> part r (aligned) of a picture. Luma, RGB and gray samples
+ * are written where write [r.h,r.w] is nonzero; NULL: everywhere. A chroma
+ * sample is written if any of the pixels it covers is (keep_chroma: if all are).
+ * Alpha is left alone.
+ */
+int mgv_image_store(MgvImage *im, MgvPicture *p, MgvRect r, const float *rgb, const uint8_t *write, int keep_chroma);
+
+/**
+ * Resample the part [x,x+w) x [y,y+h) of src [sh,sw,3] to dst [dh,dw,3]; the
+ * part may lie between pixels and reach over the edge. Reducing takes the
+ * area-like triangle filter of two destination pixels, else bicubic; a part
+ * of the size of dst at a whole pixel is copied exactly.
+ */
+int mgv_image_resize(MgvImage *im, float *dst, int dw, int dh, const float *src, int sw, int sh,
+                     double x, double y, double w, double h);
+
+/* ---- cond.c: what is given, and how the rest is filled ------------------- */
+
+enum MgvFill {
+    MGV_FILL_ZERO, ///< black
+    MGV_FILL_EDGE, ///< nearest pixel of the bounding box of the given ones, frame by frame
+    MGV_FILL_TIME, ///< linear in time between the given frames round it, repeated beyond them
+};
+
+/** The ten tasks of the paper, specification 4.1. */
+enum MgvNamedTask {
+    MGV_FP, MGV_FI, MGV_OPC, MGV_OPV, MGV_OPH, MGV_OPD, MGV_IPC, MGV_IPD, MGV_CG, MGV_CFP, MGV_NAMED_NB
+};
+
+typedef struct MgvCond {
+    int window[3];   ///< T,H,W
+    int latent[3];   ///< t,h,w
+    float *clip;     ///< [T,H,W,3] V~
+    uint8_t *known;  ///< [T,H,W] 1 = given
+    uint8_t *cells;  ///< [t,h,w] 1 = condition
+} MgvCond;
+
+int mgv_cond_alloc(MgvCond **out, const int window[3], const int latent[3]);
+void mgv_cond_free(MgvCond **c);
+
+/**
+ * Fill the unknown pixels of c->clip and set c->cells: a cell is a condition
+ * cell if at least one of its pixels is given. In: clip where known, and known.
+ * MGV_FILL_TIME takes a frame as given if its first pixel is.
+ */
+void mgv_cond_build(MgvCond *c, enum MgvFill fill);
+
+/**
+ * Known pixels, filled clip and cells of a named task, from a clip that is
+ * given in full. given: frames that FP and CFP start from; other tasks ignore it.
+ * The moving strips have cells of their own formula. CG has no clip: all is 0.
+ */
+void mgv_cond_named(MgvCond *c, enum MgvNamedTask task, int given, const float *clip);
+
+/* ---- window.c: which frames and pixels form a window --------------------- */
+
+/** Frames of one window. Slot i shows frame source[i], or is to be made if it is negative. */
+typedef struct MgvWindow {
+    int64_t index; ///< on the absolute grid of the stream
+    int slots;     ///< T
+    int64_t source[MGV_MAX_FRAMES];
+} MgvWindow;
+
+/** Gaps between source frames that one window covers: floor((T-1)/factor); 1 for factor 1. */
+int mgv_window_gaps(int slots, int factor);
+/** Interpolation: frames index*gaps + i at slots i*factor, those within [first,last]. */
+void mgv_window_interp(MgvWindow *w, int slots, int factor, int64_t index, int64_t first, int64_t last);
+/** One to one: frames index*(T-overlap) + i, clamped to [first,last]. */
+void mgv_window_repair(MgvWindow *w, int slots, int overlap, int64_t index, int64_t first, int64_t last);
+/** Continuation: frames [next-given, next) in the first slots, the rest is to be made. */
+void mgv_window_continue(MgvWindow *w, int slots, int given, int64_t index, int64_t next);
+
+/** Output times of interpolation. */
+typedef struct MgvTimeline {
+    int factor;               ///< slots from one source frame to the next
+    int by_rate;              ///< outputs lie at k / rate, else factor a gap
+    MagvitRational time_base; ///< of the output
+    MagvitRational rate;      ///< of the output, 0/1 unknown
+    int64_t p, q;             ///< by_rate: k p / q is the time of output k in the input's base
+    int64_t next;             ///< by_rate: next k; else next slot of the gap
+    int started;
+} MgvTimeline;
+
+/** From factor, rate, frame_rate and time_base. EINVAL with a line. */
+int mgv_timeline_init(MgvTimeline *tl, const MagvitParams *p, const MagvitLogger *log);
+void mgv_timeline_reset(MgvTimeline *tl);
+/**
+ * Next output in the gap of frames shown at [t0,t1), input base.
+ * @param slot receives [0,factor]: 0 is the earlier frame, factor the later
+ * @return 1, or 0 when the gap is done: go on with the next
+ */
+int mgv_timeline_next(MgvTimeline *tl, int64_t t0, int64_t t1, int *slot, int64_t *pts, int64_t *duration);
+
+#define MGV_CONTEXT 16 ///< given pixels wanted round a hole
+
+/** Tiles of one window. Tile i covers working pixels from (x[i],y[i]); it may reach over the picture's edge. */
+typedef struct MgvTiling {
+    int work_w, work_h; ///< working picture
+    int tile_w, tile_h;
+    MgvRect area;       ///< working pixels that tiles cover, inside the working picture
+    int nb_x, nb_y;
+    int *x, *y;         ///< [nb_x], [nb_y] origins of a grid of tiles
+    MgvRect native;     ///< the area in the picture, grown to whole chroma samples
+} MgvTiling;
+
+/**
+ * Lay tiles over a picture. hole: bounding box of what is to be made. For
+ * OUTPAINT src is where the input lies.
+ */
+int mgv_tiling_init(MgvTiling *t, const MagvitParams *p, const int window[3], int width, int height,
+                    MgvRect hole, MgvRect src);
+void mgv_tiling_uninit(MgvTiling *t);
+
+/* ---- blend.c: joining made pixels to given ones -------------------------- */
+
+/**
+ * Add a tile's frame to a sum with weights that fall linearly over overlap
+ * pixels at each edge. sum [area.h,area.w,3], weight [area.h,area.w]; the tile
+ * lies at (x,y) of the area and is cut to it. weight may be NULL: it was added before.
+ */
+void mgv_blend_add(float *sum, float *weight, int aw, int ah, const float *tile, int tw, int th, int x, int y, int overlap);
+/** Divide by the weights where they are not zero. */
+void mgv_blend_finish(float *sum, const float *weight, size_t pixels);
+
+/** Scratch for the two corrections of pictures up to width x height. */
+typedef struct MgvBlend MgvBlend;
+int mgv_blend_alloc(MgvBlend **out, int width, int height);
+void mgv_blend_free(MgvBlend **b);
+
+/**
+ * Space: made [h,w,3] is shifted where known is 0 by the low-pass part of
+ * given - made at the pixels where known is 1 (2: given but not made, no
+ * evidence), spread by a push-pull pyramid and fading with distance; where
+ * known is not 0 it becomes given. Result clipped to [0,1].
+ */
+void mgv_blend_hole(MgvBlend *b, float *made, const float *given, const uint8_t *known, int w, int h);
+
+/** What is known of a frame next to a made one: as given, and as the model made it again. */
+typedef struct MgvAnchor {
+    const float *given, *made; ///< [h,w,3]
+} MgvAnchor;
+
+/**
+ * Time: made [h,w,3] lies at phase phi in (0,1) between a and z (z NULL: after
+ * a). The error given - made of the two is mixed by phi; its low-pass part,
+ * over about 4 radius pixels, is added everywhere, its detail only where
+ * little moves. Clipped to [0,1].
+ */
+void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAnchor *z, double phi, int radius,
+                    int w, int h);
+
+/* ---- render.c: one window, from pictures to pictures --------------------- */
+
+typedef struct MgvRender MgvRender;
+
+/** Gives the picture of a source frame by its number; it stays valid until the window is done with. */
+typedef const MgvPicture *MgvPictureFn(void *opaque, int64_t number);
+
+/**
+ * For pictures of width x height, in which the input lies at src. synth and p
+ * must outlive it. fn gives pictures for all later calls.
+ */
+int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams *p, int width, int height,
+                     MgvRect src, MgvPictureFn *fn, void *opaque);
+void mgv_render_free(MgvRender **r);
+
+/**
+ * Synthesise a window.
+ * @return 1, 0 if there is nothing to make in it, or an error
+ */
+int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress);
+
+/** Write what is unknown of a slot of the last window into dst, which holds a copy of the source frame or of the one before. */
+int mgv_render_slot(MgvRender *r, int slot, MgvPicture *dst);
+
+#endif /* MAGVIT_VIDEO_H */
