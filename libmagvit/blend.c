@@ -1,0 +1,326 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * Joining made pixels to given ones. Tiles are feathered into one picture.
+ * The decoder does not give back exactly what it was shown, so its error at
+ * the given pixels, which is known, is carried over to the made ones: through
+ * space into holes and borders, through time to frames in between.
+ */
+
+#include <math.h>
+#include <string.h>
+
+#include "libmagvit/video.h"
+
+/* ---- tiles ---------------------------------------------------------------- */
+
+static float ramp(int i, int length, int overlap)
+{
+    float edge = MGV_MIN(i, length - 1 - i) + 0.5f;
+
+    return overlap > 0 && edge < overlap ? edge / overlap : 1;
+}
+
+void mgv_blend_add(float *sum, float *weight, int aw, int ah, const float *tile, int tw, int th, int x, int y, int overlap)
+{
+    int x0 = MGV_MAX(x, 0), x1 = MGV_MIN(x + tw, aw), y0 = MGV_MAX(y, 0), y1 = MGV_MIN(y + th, ah);
+
+    for (int j = y0; j < y1; j++) {
+        float fy = ramp(j - y, th, overlap);
+        for (int i = x0; i < x1; i++) {
+            const float *src = tile + ((size_t)(j - y) * tw + i - x) * 3;
+            size_t at = (size_t)j * aw + i;
+            float f = fy * ramp(i - x, tw, overlap);
+
+            if (weight)
+                weight[at] += f;
+            for (int c = 0; c < 3; c++)
+                sum[at * 3 + c] += f * src[c];
+        }
+    }
+}
+
+void mgv_blend_finish(float *sum, const float *weight, size_t pixels)
+{
+    for (size_t i = 0; i < pixels; i++)
+        for (int c = 0; c < 3 && weight[i] > 0; c++)
+            sum[i * 3 + c] /= weight[i];
+}
+
+/* ---- scratch -------------------------------------------------------------- */
+
+#define MAX_LEVELS 16
+
+/** One level of a pyramid: [h,w,4], three values and their weight in [0,1]. */
+typedef struct Level {
+    int w, h;
+    float *v;
+} Level;
+
+struct MgvBlend {
+    int width, height;
+    float *planes;  ///< 4 planes for blend_time, or the pyramid from level 1 up
+    double *column; ///< [width]
+};
+
+int mgv_blend_alloc(MgvBlend **out, int width, int height)
+{
+    MgvBlend *b = *out = mgv_calloc(1, sizeof(*b));
+    size_t pixels = (size_t)width * height;
+
+    if (!b)
+        return MAGVIT_ERR(ENOMEM);
+    b->width  = width;
+    b->height = height;
+    /* all levels above 0 of a pyramid are less than pixels / 3 + (width + height) * 2 + 64 cells */
+    b->planes = mgv_calloc(pixels + ((size_t)width + height) * 2 + 64, 4 * sizeof(*b->planes));
+    b->column = mgv_calloc(width, sizeof(*b->column));
+    if (!b->planes || !b->column) {
+        mgv_blend_free(out);
+        return MAGVIT_ERR(ENOMEM);
+    }
+    return 0;
+}
+
+void mgv_blend_free(MgvBlend **b)
+{
+    if (!*b)
+        return;
+    mgv_freep(&(*b)->planes);
+    mgv_freep(&(*b)->column);
+    mgv_freep(b);
+}
+
+/* ---- space ---------------------------------------------------------------- */
+
+#define FINEST 2       ///< level whose cells are taken: what is finer is noise of single pixels
+#define FADE_LEVEL 4   ///< from cells of 16 pixels on, what comes from afar counts less
+#define FADE 0.95f
+
+/** Add value v of weight w to a cell that holds weighted sums. */
+static void cell_add(float *cell, const float *v, float w)
+{
+    for (int c = 0; c < 3; c++)
+        cell[c] += w * v[c];
+    cell[3] += w;
+}
+
+/** Weighted sums to means; two full children make a full cell. */
+static void level_normalise(Level *l)
+{
+    float *cell = l->v, *end = cell + (size_t)l->w * l->h * 4;
+
+    for (; cell < end; cell += 4) {
+        for (int c = 0; c < 3 && cell[3] > 0; c++)
+            cell[c] /= cell[3];
+        cell[3] = MGV_MIN(cell[3] / 2, 1);
+    }
+}
+
+/** Errors of the pixels to level 1. */
+static void push_pixels(Level *l, const float *made, const float *given, const uint8_t *known, int w, int h)
+{
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++) {
+            size_t i = (size_t)y * w + x;
+            float e[3];
+
+            if (known[i] != 1)
+                continue;
+            for (int c = 0; c < 3; c++)
+                e[c] = given[i * 3 + c] - made[i * 3 + c];
+            cell_add(l->v + ((size_t)(y / 2) * l->w + x / 2) * 4, e, 1);
+        }
+    level_normalise(l);
+}
+
+static void push_level(Level *to, const Level *from)
+{
+    for (int y = 0; y < from->h; y++)
+        for (int x = 0; x < from->w; x++) {
+            const float *cell = from->v + ((size_t)y * from->w + x) * 4;
+            cell_add(to->v + ((size_t)(y / 2) * to->w + x / 2) * 4, cell, cell[3]);
+        }
+    level_normalise(to);
+}
+
+/** Bilinear value of a level at (x,y), whole numbers being centres of cells. */
+static void level_at(float out[3], const Level *l, float x, float y)
+{
+    int x0, y0, x1, y1;
+    float fx, fy;
+
+    x  = MGV_CLAMP(x, 0, l->w - 1);
+    y  = MGV_CLAMP(y, 0, l->h - 1);
+    x0 = (int)x;
+    y0 = (int)y;
+    x1 = MGV_MIN(x0 + 1, l->w - 1);
+    y1 = MGV_MIN(y0 + 1, l->h - 1);
+    fx = x - x0;
+    fy = y - y0;
+    for (int c = 0; c < 3; c++) {
+        const float *top = l->v + (size_t)y0 * l->w * 4 + c, *low = l->v + (size_t)y1 * l->w * 4 + c;
+        out[c] = (1 - fy) * ((1 - fx) * top[x0 * 4] + fx * top[x1 * 4]) +
+                 fy * ((1 - fx) * low[x0 * 4] + fx * low[x1 * 4]);
+    }
+}
+
+/** Fill what a level lacks from the next coarser one. */
+static void pull_level(Level *to, const Level *from, float fade)
+{
+    for (int y = 0; y < to->h; y++)
+        for (int x = 0; x < to->w; x++) {
+            float *cell = to->v + ((size_t)y * to->w + x) * 4, far[3];
+
+            level_at(far, from, x * 0.5f - 0.25f, y * 0.5f - 0.25f);
+            for (int c = 0; c < 3; c++)
+                cell[c] = cell[3] * cell[c] + (1 - cell[3]) * fade * far[c];
+        }
+}
+
+/** Lay the levels out in scratch memory and clear them. @return number of the coarsest */
+static int pyramid_init(Level *level, float *v, int w, int h)
+{
+    int n = 0;
+
+    do {
+        n++;
+        w = (w + 1) / 2;
+        h = (h + 1) / 2;
+        level[n] = (Level){ w, h, v };
+        memset(v, 0, (size_t)w * h * 4 * sizeof(*v));
+        v += (size_t)w * h * 4;
+    } while (n < MAX_LEVELS - 1 && (n < FINEST || w > 2 || h > 2));
+    return n;
+}
+
+void mgv_blend_hole(MgvBlend *b, float *made, const float *given, const uint8_t *known, int w, int h)
+{
+    Level level[MAX_LEVELS];
+    int top = pyramid_init(level, b->planes, w, h);
+    const float cell = 1 << FINEST;
+
+    mgv_assert((size_t)w * h <= (size_t)b->width * b->height);
+    push_pixels(&level[1], made, given, known, w, h);
+    for (int i = 1; i < top; i++)
+        push_level(&level[i + 1], &level[i]);
+    for (int i = top - 1; i >= FINEST; i--)
+        pull_level(&level[i], &level[i + 1], i >= FADE_LEVEL ? FADE : 1);
+
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++) {
+            size_t i = (size_t)y * w + x;
+            float shift[3];
+
+            if (known[i]) {
+                memcpy(made + i * 3, given + i * 3, 3 * sizeof(*made));
+                continue;
+            }
+            level_at(shift, &level[FINEST], (x + 0.5f) / cell - 0.5f, (y + 0.5f) / cell - 0.5f);
+            for (int c = 0; c < 3; c++)
+                made[i * 3 + c] = MGV_CLAMP(made[i * 3 + c] + shift[c], 0, 1);
+        }
+}
+
+/* ---- time ----------------------------------------------------------------- */
+
+#define STILL 0.06f ///< local change at which half of the detail is taken
+
+static void box_rows(float *dst, const float *src, int w, int h, int r)
+{
+    for (int y = 0; y < h; y++, src += w, dst += w) {
+        int begin = 0, end = MGV_MIN(r, w);
+        double sum = 0;
+
+        for (int x = 0; x < end; x++)
+            sum += src[x];
+        for (int x = 0; x < w; x++) {
+            if (end < w && end <= x + r)
+                sum += src[end++];
+            if (begin < x - r)
+                sum -= src[begin++];
+            dst[x] = (float)(sum / (end - begin));
+        }
+    }
+}
+
+static void column_add(double *column, const float *row, int w, double sign)
+{
+    for (int x = 0; x < w; x++)
+        column[x] += sign * row[x];
+}
+
+static void box_columns(float *dst, const float *src, double *column, int w, int h, int r)
+{
+    int begin = 0, end = MGV_MIN(r, h);
+
+    memset(column, 0, w * sizeof(*column));
+    for (int y = 0; y < end; y++)
+        column_add(column, src + (size_t)y * w, w, 1);
+    for (int y = 0; y < h; y++) {
+        if (end < h && end <= y + r)
+            column_add(column, src + (size_t)end++ * w, w, 1);
+        if (begin < y - r)
+            column_add(column, src + (size_t)begin++ * w, w, -1);
+        for (int x = 0; x < w; x++)
+            dst[(size_t)y * w + x] = (float)(column[x] / (end - begin));
+    }
+}
+
+/** Two box filters on each axis. dst and tmp are overwritten; dst may be src. */
+static void blur(float *dst, const float *src, float *tmp, double *column, int w, int h, int r)
+{
+    box_rows(tmp, src, w, h, r);
+    box_columns(dst, tmp, column, w, h, r);
+    box_rows(tmp, dst, w, h, r);
+    box_columns(dst, tmp, column, w, h, r);
+}
+
+void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAnchor *z, double phi, int radius,
+                    int w, int h)
+{
+    size_t pixels = (size_t)w * h;
+    float *share = b->planes, *error = share + pixels, *low = error + pixels, *tmp = low + pixels;
+    const float *from = z ? a->given : a->made, *to = z ? z->given : made;
+    float fz = z ? (float)phi : 0;
+
+    mgv_assert(w <= b->width && pixels <= (size_t)b->width * b->height);
+    for (size_t i = 0; i < pixels; i++)
+        share[i] = (fabsf(to[i * 3] - from[i * 3]) + fabsf(to[i * 3 + 1] - from[i * 3 + 1]) +
+                    fabsf(to[i * 3 + 2] - from[i * 3 + 2])) / 3;
+    blur(share, share, tmp, b->column, w, h, (radius + 1) / 2);
+    for (size_t i = 0; i < pixels; i++)
+        share[i] = 1 / (1 + share[i] / STILL * (share[i] / STILL));
+
+    for (int c = 0; c < 3; c++) {
+        for (size_t i = 0; i < pixels; i++) {
+            size_t k = i * 3 + c;
+            error[i] = a->given[k] - a->made[k];
+            if (z)
+                error[i] += fz * (z->given[k] - z->made[k] - error[i]);
+        }
+        blur(low, error, tmp, b->column, w, h, radius);
+        for (size_t i = 0; i < pixels; i++) {
+            float v = made[i * 3 + c] + low[i] + share[i] * (error[i] - low[i]);
+            made[i * 3 + c] = MGV_CLAMP(v, 0, 1);
+        }
+    }
+}
