@@ -1,0 +1,620 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * One window: pictures are reduced to the working size and cut into tiles,
+ * each tile becomes a job, and the clips that come back are feathered together.
+ * From them the unknown samples of output pictures are written, at the size of
+ * the picture and after correction by blend.c.
+ */
+
+#include <math.h>
+#include <string.h>
+
+#include "libmagvit/video.h"
+
+/** Memory that only grows. */
+typedef struct Buffer {
+    void *data;
+    size_t size;
+} Buffer;
+
+enum { MADE, GIVEN_A, MADE_A, GIVEN_Z, MADE_Z, NB_NATIVE };
+
+struct MgvRender {
+    const MgvSynth *synth;
+    const MagvitParams *p;
+    MgvRect src;
+    int width, height;
+    MgvPictureFn *fn;
+    void *opaque;
+
+    MgvImage *image;
+    MgvBlend *blend;
+    size_t blend_pixels; ///< that blend is made for
+    int blend_w;
+    MgvCond *cond;
+    float *tile;         ///< [T,H,W,3]
+
+    MgvWindow window;
+    MgvTiling tiling;
+    int row[MGV_MAX_FRAMES]; ///< slot -> index into clip, -1 if it is to be made
+    Buffer clip;         ///< [given slots][area.h,area.w,3]
+    Buffer unknown;      ///< INPAINT, OUTPAINT: [T][area.h,area.w]
+    Buffer sum;          ///< [T][area.h,area.w,3] made
+    Buffer weight;       ///< [area.h,area.w] 0 where no tile lies
+
+    Buffer native[NB_NATIVE]; ///< [native.h,native.w,3]
+    Buffer known, write; ///< [native.h,native.w]
+    Buffer count;        ///< [native.h + 1,native.w + 1] sums of the mask
+    int anchor[2];       ///< slots that GIVEN_A, MADE_A and GIVEN_Z, MADE_Z hold; -1: none
+};
+
+/** Make room for nmemb zeroed or old values. */
+static int buffer_grow(Buffer *b, size_t nmemb, size_t size)
+{
+    if (nmemb * size <= b->size)
+        return 0;
+    mgv_freep(&b->data);
+    b->size = 0;
+    if (!(b->data = mgv_calloc(nmemb, size)))
+        return MAGVIT_ERR(ENOMEM);
+    b->size = nmemb * size;
+    return 0;
+}
+
+int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams *p, int width, int height,
+                     MgvRect src, MgvPictureFn *fn, void *opaque)
+{
+    MgvRender *r = *out = mgv_calloc(1, sizeof(*r));
+    const int *n = synth->window;
+    int ret;
+
+    if (!r)
+        return MAGVIT_ERR(ENOMEM);
+    r->src    = src;
+    r->synth  = synth;
+    r->p      = p;
+    r->width  = width;
+    r->height = height;
+    r->fn     = fn;
+    r->opaque = opaque;
+    RET(mgv_image_alloc(&r->image, synth->log));
+    RET(mgv_cond_alloc(&r->cond, n, synth->latent));
+    if (!(r->tile = mgv_calloc((size_t)n[0] * n[1] * n[2], 3 * sizeof(*r->tile))))
+        RET(MAGVIT_ERR(ENOMEM));
+    return 0;
+
+fail:
+    mgv_render_free(out);
+    return ret;
+}
+
+void mgv_render_free(MgvRender **out)
+{
+    MgvRender *r = *out;
+
+    if (!r)
+        return;
+    mgv_image_free(&r->image);
+    mgv_blend_free(&r->blend);
+    mgv_cond_free(&r->cond);
+    mgv_tiling_uninit(&r->tiling);
+    mgv_freep(&r->tile);
+    for (int i = 0; i < NB_NATIVE; i++)
+        mgv_freep(&r->native[i].data);
+    mgv_freep(&r->clip.data);
+    mgv_freep(&r->unknown.data);
+    mgv_freep(&r->sum.data);
+    mgv_freep(&r->weight.data);
+    mgv_freep(&r->known.data);
+    mgv_freep(&r->write.data);
+    mgv_freep(&r->count.data);
+    mgv_freep(out);
+}
+
+/* ---- sizes ---------------------------------------------------------------- */
+
+static int has_region(const MgvRender *r)
+{
+    return r->p->task == MAGVIT_TASK_INPAINT || r->p->task == MAGVIT_TASK_OUTPAINT;
+}
+
+static size_t area_pixels(const MgvRender *r)
+{
+    return (size_t)r->tiling.area.w * r->tiling.area.h;
+}
+
+static size_t native_pixels(const MgvRender *r)
+{
+    return (size_t)r->tiling.native.w * r->tiling.native.h;
+}
+
+static float *slot_clip(const MgvRender *r, int slot)
+{
+    return (float *)r->clip.data + r->row[slot] * area_pixels(r) * 3;
+}
+
+static float *slot_sum(const MgvRender *r, int slot)
+{
+    return (float *)r->sum.data + slot * area_pixels(r) * 3;
+}
+
+static uint8_t *slot_unknown(const MgvRender *r, int slot)
+{
+    return (uint8_t *)r->unknown.data + slot * area_pixels(r);
+}
+
+static float *native(const MgvRender *r, int which)
+{
+    return r->native[which].data;
+}
+
+/** Picture pixels that one working pixel spans. */
+static double span_x(const MgvRender *r) { return (double)r->width / r->tiling.work_w; }
+static double span_y(const MgvRender *r) { return (double)r->height / r->tiling.work_h; }
+
+static const MgvPicture *slot_picture(const MgvRender *r, int slot)
+{
+    return r->fn(r->opaque, r->window.source[slot]);
+}
+
+/** Native rectangle of a picture -> its area, at working size. */
+static int reduce_area(MgvRender *r, float *area, const float *pixels)
+{
+    const MgvTiling *t = &r->tiling;
+    double sx = span_x(r), sy = span_y(r);
+
+    return mgv_image_resize(r->image, area, t->area.w, t->area.h, pixels, t->native.w, t->native.h,
+                            t->area.x * sx - t->native.x, t->area.y * sy - t->native.y,
+                            t->area.w * sx, t->area.h * sy);
+}
+
+/** Area of a slot that was made -> native rectangle. */
+static int enlarge_area(MgvRender *r, float *pixels, const float *area)
+{
+    const MgvTiling *t = &r->tiling;
+    double sx = 1 / span_x(r), sy = 1 / span_y(r);
+
+    return mgv_image_resize(r->image, pixels, t->native.w, t->native.h, area, t->area.w, t->area.h,
+                            t->native.x * sx - t->area.x, t->native.y * sy - t->area.y,
+                            t->native.w * sx, t->native.h * sy);
+}
+
+/* ---- regions -------------------------------------------------------------- */
+
+/** Sums of a picture's mask over rectangles from the native origin. */
+static int count_mask(MgvRender *r, const MgvPicture *p)
+{
+    MgvRect n = r->tiling.native;
+    int32_t *row;
+    int ret;
+
+    RET(buffer_grow(&r->count, (size_t)(n.h + 1) * (n.w + 1), sizeof(*row)));
+    row = r->count.data;
+    memset(row, 0, (n.w + 1) * sizeof(*row));
+    for (int y = 0; y < n.h; y++, row += n.w + 1) {
+        const uint8_t *mask = p->mask + (size_t)(n.y + y) * r->width + n.x;
+        int32_t sum = 0;
+
+        row[n.w + 1] = 0;
+        for (int x = 0; x < n.w; x++)
+            row[n.w + 2 + x] = row[x + 1] + (sum += mask[x]);
+    }
+    return 0;
+
+fail:
+    return ret;
+}
+
+/** Is a pixel of [x0,x1) x [y0,y1), native coordinates, masked? */
+static int masked(const MgvRender *r, int x0, int y0, int x1, int y1)
+{
+    MgvRect n = r->tiling.native;
+    const int32_t *count = r->count.data, *top, *low;
+
+    x0  = MGV_CLAMP(x0, 0, n.w);
+    x1  = MGV_CLAMP(x1, 0, n.w);
+    top = count + (size_t)MGV_CLAMP(y0, 0, n.h) * (n.w + 1);
+    low = count + (size_t)MGV_CLAMP(y1, 0, n.h) * (n.w + 1);
+    return low[x1] - low[x0] - top[x1] + top[x0] > 0;
+}
+
+/** Pixels next to a masked one whose colour its chroma sample has entered. */
+static int chroma_margin(int shift)
+{
+    return shift ? (2 << shift) - 1 : 0;
+}
+
+/** Working pixels of a slot that the model must make: those whose filter reaches a masked pixel. */
+static int mark_hole(MgvRender *r, int slot)
+{
+    const MagvitFormat *f = &r->p->format;
+    const MgvTiling *t = &r->tiling;
+    uint8_t *unknown = slot_unknown(r, slot);
+    double sx = span_x(r), sy = span_y(r), reach_x = sx > 1 ? sx / 2 : 0, reach_y = sy > 1 ? sy / 2 : 0;
+    int mx = chroma_margin(f->chroma_w), my = chroma_margin(f->chroma_h), ret;
+
+    RET(count_mask(r, slot_picture(r, slot)));
+    for (int y = 0; y < t->area.h; y++) {
+        int y0 = (int)floor((t->area.y + y) * sy - reach_y) - t->native.y - my;
+        int y1 = (int)ceil((t->area.y + y + 1) * sy + reach_y) - t->native.y + my;
+        for (int x = 0; x < t->area.w; x++) {
+            int x0 = (int)floor((t->area.x + x) * sx - reach_x) - t->native.x - mx;
+            int x1 = (int)ceil((t->area.x + x + 1) * sx + reach_x) - t->native.x + mx;
+            *unknown++ = masked(r, x0, y0, x1, y1);
+        }
+    }
+    return 0;
+
+fail:
+    return ret;
+}
+
+/** Working pixels that are not wholly inside the input. */
+static void mark_border(MgvRender *r, int slot)
+{
+    const MgvTiling *t = &r->tiling;
+    uint8_t *unknown = slot_unknown(r, slot);
+    double sx = span_x(r), sy = span_y(r), eps = 1e-6;
+
+    for (int y = t->area.y; y < t->area.y + t->area.h; y++)
+        for (int x = t->area.x; x < t->area.x + t->area.w; x++)
+            *unknown++ = x * sx < r->src.x - eps || (x + 1) * sx > r->src.x + r->src.w + eps ||
+                         y * sy < r->src.y - eps || (y + 1) * sy > r->src.y + r->src.h + eps;
+}
+
+static MgvRect join(MgvRect a, MgvRect b)
+{
+    int x0 = MGV_MIN(a.x, b.x), y0 = MGV_MIN(a.y, b.y);
+    int x1 = MGV_MAX(a.x + a.w, b.x + b.w), y1 = MGV_MAX(a.y + a.h, b.y + b.h);
+
+    return !a.w ? b : !b.w ? a : (MgvRect){ x0, y0, x1 - x0, y1 - y0 };
+}
+
+/** Bounding box of what a window has to make; empty: nothing. */
+static MgvRect window_hole(const MgvRender *r)
+{
+    MgvRect hole = { 0 }, all = { 0, 0, r->width, r->height };
+
+    if (r->p->task == MAGVIT_TASK_OUTPAINT)
+        return r->src.w < r->width || r->src.h < r->height ? all : hole;
+    for (int i = 0; i < r->window.slots; i++) {
+        if (r->p->task == MAGVIT_TASK_INPAINT)
+            hole = join(hole, slot_picture(r, i)->hole);
+        else if (r->window.source[i] < 0)
+            return all;
+    }
+    return hole;
+}
+
+/* ---- a window ------------------------------------------------------------- */
+
+static int load_slot(MgvRender *r, int slot)
+{
+    int ret;
+
+    RET(mgv_image_load(r->image, slot_picture(r, slot), r->tiling.native, native(r, GIVEN_A)));
+    RET(reduce_area(r, slot_clip(r, slot), native(r, GIVEN_A)));
+    if (r->p->task == MAGVIT_TASK_INPAINT)
+        RET(mark_hole(r, slot));
+    if (r->p->task == MAGVIT_TASK_OUTPAINT)
+        mark_border(r, slot);
+    return 0;
+
+fail:
+    return ret;
+}
+
+static int window_buffers(MgvRender *r)
+{
+    size_t area = area_pixels(r), pixels = native_pixels(r);
+    int slots = r->window.slots, given = 0, ret;
+
+    for (int i = 0; i < slots; i++)
+        r->row[i] = r->window.source[i] < 0 ? -1 : given++;
+    RET(buffer_grow(&r->clip, given * area, 3 * sizeof(float)));
+    RET(buffer_grow(&r->sum, slots * area, 3 * sizeof(float)));
+    RET(buffer_grow(&r->weight, area, sizeof(float)));
+    if (has_region(r)) {
+        RET(buffer_grow(&r->unknown, slots * area, 1));
+        RET(buffer_grow(&r->known, pixels, 1));
+        RET(buffer_grow(&r->write, pixels, 1));
+    }
+    for (int i = 0; i < (r->p->task == MAGVIT_TASK_INTERP ? NB_NATIVE : GIVEN_Z); i++)
+        RET(buffer_grow(&r->native[i], pixels, 3 * sizeof(float)));
+    if (pixels > r->blend_pixels || r->tiling.native.w > r->blend_w) {
+        mgv_blend_free(&r->blend);
+        r->blend_pixels = 0;
+        RET(mgv_blend_alloc(&r->blend, r->tiling.native.w, r->tiling.native.h));
+        r->blend_pixels = pixels;
+        r->blend_w = r->tiling.native.w;
+    }
+    memset(r->sum.data, 0, slots * area * 3 * sizeof(float));
+    memset(r->weight.data, 0, area * sizeof(float));
+    r->anchor[0] = r->anchor[1] = -1;
+    return 0;
+
+fail:
+    return ret;
+}
+
+/** Does the tile at (tx,ty) of the grid have something to make? */
+static int tile_wanted(const MgvRender *r, int tx, int ty)
+{
+    const MgvTiling *t = &r->tiling;
+    int x0 = MGV_MAX(t->x[tx] - t->area.x, 0), x1 = MGV_MIN(t->x[tx] - t->area.x + t->tile_w, t->area.w);
+    int y0 = MGV_MAX(t->y[ty] - t->area.y, 0), y1 = MGV_MIN(t->y[ty] - t->area.y + t->tile_h, t->area.h);
+
+    if (!has_region(r))
+        return 1;
+    for (int i = 0; i < r->window.slots; i++)
+        for (int y = y0; y < y1; y++)
+            if (memchr(slot_unknown(r, i) + (size_t)y * t->area.w + x0, 1, x1 - x0))
+                return 1;
+    return 0;
+}
+
+/** Slot of the area -> frame of the condition. Pixels outside of it repeat its edge. */
+static void cut_tile(MgvRender *r, int slot, int x0, int y0)
+{
+    const MgvTiling *t = &r->tiling;
+    size_t frame = (size_t)t->tile_w * t->tile_h;
+    float *clip = r->cond->clip + slot * frame * 3;
+    uint8_t *known = r->cond->known + slot * frame;
+
+    if (r->row[slot] < 0) {
+        memset(known, 0, frame);
+        return;
+    }
+    for (int y = 0; y < t->tile_h; y++)
+        for (int x = 0; x < t->tile_w; x++, clip += 3) {
+            size_t at = (size_t)MGV_CLAMP(y0 + y, 0, t->area.h - 1) * t->area.w + MGV_CLAMP(x0 + x, 0, t->area.w - 1);
+
+            memcpy(clip, slot_clip(r, slot) + at * 3, 3 * sizeof(*clip));
+            *known++ = !has_region(r) || !slot_unknown(r, slot)[at];
+        }
+}
+
+static int any_given(const MgvRender *r)
+{
+    for (int i = 0; i < r->window.slots; i++)
+        if (r->row[i] >= 0)
+            return 1;
+    return 0;
+}
+
+static int run_tile(MgvRender *r, int tx, int ty, MgvProgress *progress)
+{
+    static const enum MgvFill fill[MAGVIT_TASK_NB] = {
+        MGV_FILL_TIME, MGV_FILL_TIME, MGV_FILL_ZERO, MGV_FILL_EDGE, MGV_FILL_TIME
+    };
+    const MgvTiling *t = &r->tiling;
+    int x = t->x[tx] - t->area.x, y = t->y[ty] - t->area.y, ret;
+    MgvJob job = { .out = r->tile, .progress = progress };
+
+    job.word = (uint32_t)((uint64_t)r->window.index * (t->nb_x * t->nb_y) + ty * t->nb_x + tx);
+    if (any_given(r)) {
+        for (int i = 0; i < r->window.slots; i++)
+            cut_tile(r, i, x, y);
+        mgv_cond_build(r->cond, fill[r->p->task]);
+        job.clip   = r->cond->clip;
+        job.latent = r->cond->cells;
+    }
+    RET(r->synth->run(r->synth->opaque, &job));
+    for (int i = 0; i < r->window.slots; i++)
+        mgv_blend_add(slot_sum(r, i), i ? NULL : r->weight.data, t->area.w, t->area.h,
+                      r->tile + (size_t)i * t->tile_w * t->tile_h * 3, t->tile_w, t->tile_h, x, y,
+                      r->p->tile_overlap);
+    return 0;
+
+fail:
+    return ret;
+}
+
+/** Divide by the weights; what no tile covers is as given, so that resampling meets no step. */
+static void finish_slots(MgvRender *r)
+{
+    const float *weight = r->weight.data;
+
+    for (int i = 0; i < r->window.slots; i++) {
+        float *sum = slot_sum(r, i);
+
+        mgv_blend_finish(sum, weight, area_pixels(r));
+        for (size_t k = 0; r->row[i] >= 0 && k < area_pixels(r); k++)
+            if (!(weight[k] > 0))
+                memcpy(sum + k * 3, slot_clip(r, i) + k * 3, 3 * sizeof(*sum));
+    }
+}
+
+int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
+{
+    MgvTiling *t = &r->tiling;
+    MgvRect hole;
+    double start = mgv_time();
+    int tiles = 0, ret;
+
+    r->window = *w;
+    hole = window_hole(r);
+    if (!hole.w)
+        return 0;
+    mgv_tiling_uninit(t);
+    RET(mgv_tiling_init(t, r->p, r->synth->window, r->width, r->height, hole, r->src));
+    RET(window_buffers(r));
+    for (int i = 0; i < w->slots; i++)
+        if (w->source[i] >= 0)
+            RET(load_slot(r, i));
+
+    for (int i = 0; i < t->nb_x * t->nb_y; i++)
+        tiles += tile_wanted(r, i % t->nb_x, i / t->nb_x);
+    atomic_store(&progress->done, 0);
+    atomic_store(&progress->total, tiles * r->synth->steps);
+    for (int i = 0; i < t->nb_x * t->nb_y; i++)
+        if (tile_wanted(r, i % t->nb_x, i / t->nb_x))
+            RET(run_tile(r, i % t->nb_x, i / t->nb_x, progress));
+    finish_slots(r);
+    mgv_verbose(r->synth->log, "window %lld: %d of %d tiles, scale %.3f, %.2f s", (long long)w->index, tiles,
+                t->nb_x * t->nb_y, (double)t->work_w / r->width, mgv_time() - start);
+    return 1;
+
+fail:
+    return ret;
+}
+
+/* ---- output pictures ------------------------------------------------------ */
+
+/** Radius, in picture pixels, of what counts as low-pass: 8 pixels of the working picture. */
+static int low_radius(const MgvRender *r)
+{
+    return (int)lrint(8 * MGV_MAX(span_x(r), 1));
+}
+
+/** Given and made pixels of a slot, unless they are there from before. */
+static int load_anchor(MgvRender *r, int side, int slot, MgvAnchor *a)
+{
+    int given = side ? GIVEN_Z : GIVEN_A, made = side ? MADE_Z : MADE_A, ret;
+
+    *a = (MgvAnchor){ native(r, given), native(r, made) };
+    if (r->anchor[side] == slot)
+        return 0;
+    r->anchor[side] = -1;
+    RET(mgv_image_load(r->image, slot_picture(r, slot), r->tiling.native, native(r, given)));
+    RET(enlarge_area(r, native(r, made), slot_sum(r, slot)));
+    r->anchor[side] = slot;
+    return 0;
+
+fail:
+    return ret;
+}
+
+static int given_slot(const MgvRender *r, int slot, int step)
+{
+    while (slot >= 0 && slot < r->window.slots && r->row[slot] < 0)
+        slot += step;
+    return slot < r->window.slots ? slot : -1;
+}
+
+static void clip_values(float *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        v[i] = MGV_CLAMP(v[i], 0, 1);
+}
+
+/** A frame of its own between or after given ones. */
+static int render_frame(MgvRender *r, int slot, MgvPicture *dst)
+{
+    int a = given_slot(r, slot, -1), z = r->p->task == MAGVIT_TASK_INTERP ? given_slot(r, slot, 1) : -1, ret;
+    MgvRect n = r->tiling.native;
+    double phi = z >= 0 ? (double)(slot - a) / (z - a) : 0;
+    MgvAnchor at_a, at_z;
+
+    RET(enlarge_area(r, native(r, MADE), slot_sum(r, slot)));
+    if (a >= 0)
+        RET(load_anchor(r, 0, a, &at_a));
+    if (z >= 0)
+        RET(load_anchor(r, 1, z, &at_z));
+    if (a >= 0)
+        mgv_blend_time(r->blend, native(r, MADE), &at_a, z >= 0 ? &at_z : NULL, phi, low_radius(r), n.w, n.h);
+    else
+        clip_values(native(r, MADE), native_pixels(r) * 3);
+    if (dst->format.alpha && z >= 0)
+        mgv_picture_mix(dst, slot_picture(r, z), phi, 1);
+    return mgv_image_store(r->image, dst, n, native(r, MADE), NULL, 0);
+
+fail:
+    return ret;
+}
+
+/** Samples of a hole to write, exactly, and what the model was told of the pixels. */
+static int mark_native_hole(MgvRender *r, int slot)
+{
+    const MagvitFormat *f = &r->p->format;
+    const MgvPicture *p = slot_picture(r, slot);
+    int mx = chroma_margin(f->chroma_w), my = chroma_margin(f->chroma_h), ret;
+    uint8_t *known = r->known.data, *write = r->write.data;
+    MgvRect n = r->tiling.native;
+
+    RET(count_mask(r, p));
+    for (int y = 0; y < n.h; y++)
+        for (int x = 0; x < n.w; x++) {
+            *known++ = !masked(r, x - mx, y - my, x + 1 + mx, y + 1 + my);
+            *write++ = p->mask[(size_t)(n.y + y) * r->width + n.x + x];
+        }
+    return 0;
+
+fail:
+    return ret;
+}
+
+static void mark_native_border(MgvRender *r)
+{
+    uint8_t *known = r->known.data, *write = r->write.data;
+    MgvRect n = r->tiling.native, s = r->src;
+
+    for (int y = n.y; y < n.y + n.h; y++)
+        for (int x = n.x; x < n.x + n.w; x++) {
+            *known = x >= s.x && x < s.x + s.w && y >= s.y && y < s.y + s.h;
+            *write++ = !*known++;
+        }
+}
+
+/** Given pixels that no tile covers say nothing of the model's error. */
+static void mark_uncovered(MgvRender *r)
+{
+    const MgvTiling *t = &r->tiling;
+    const float *weight = r->weight.data;
+    uint8_t *known = r->known.data;
+    double sx = 1 / span_x(r), sy = 1 / span_y(r);
+
+    for (int y = 0; y < t->native.h; y++) {
+        int wy = MGV_CLAMP((int)((t->native.y + y + 0.5) * sy) - t->area.y, 0, t->area.h - 1);
+        for (int x = 0; x < t->native.w; x++, known++) {
+            int wx = MGV_CLAMP((int)((t->native.x + x + 0.5) * sx) - t->area.x, 0, t->area.w - 1);
+            if (*known && !(weight[(size_t)wy * t->area.w + wx] > 0))
+                *known = 2;
+        }
+    }
+}
+
+/** The unknown part of a frame. */
+static int render_region(MgvRender *r, int slot, MgvPicture *dst)
+{
+    MgvRect n = r->tiling.native;
+    int ret;
+
+    if (r->p->task == MAGVIT_TASK_INPAINT)
+        RET(mark_native_hole(r, slot));
+    else
+        mark_native_border(r);
+    mark_uncovered(r);
+    RET(mgv_image_load(r->image, slot_picture(r, slot), n, native(r, GIVEN_A)));
+    RET(enlarge_area(r, native(r, MADE), slot_sum(r, slot)));
+    mgv_blend_hole(r->blend, native(r, MADE), native(r, GIVEN_A), r->known.data, n.w, n.h);
+    return mgv_image_store(r->image, dst, n, native(r, MADE), r->write.data, r->p->task == MAGVIT_TASK_OUTPAINT);
+
+fail:
+    return ret;
+}
+
+int mgv_render_slot(MgvRender *r, int slot, MgvPicture *dst)
+{
+    mgv_assert(slot >= 0 && slot < r->window.slots);
+    return has_region(r) ? render_region(r, slot, dst) : render_frame(r, slot, dst);
+}

@@ -1,0 +1,739 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * Sessions: a ring of source pictures, a position in the output, and one
+ * window at a time. A task's next_* function says which frame comes next; the
+ * window that it needs is rendered when it is asked for, not before. Memory is
+ * that of a window, whatever the length of the stream.
+ */
+
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+#include "libmagvit/video.h"
+
+#define MAX_SIZE 32768
+#define MAX_OVERLAP 8
+#define DEFAULT_TILE_OVERLAP 32
+#define MAX_PTS (INT64_MAX / 64) ///< so that times in a finer base fit
+
+/** What to give out next. */
+typedef struct Output {
+    int64_t number;   ///< source frame that it is, or comes after
+    int slot;         ///< of the current window, -1: a copy
+    int64_t pts, duration;
+} Output;
+
+/** Where the output is: put back when a frame could not be made, so that the call can be repeated. */
+typedef struct Position {
+    MgvTimeline timeline;
+    int64_t current;
+    int slot;
+} Position;
+
+struct MagvitSession {
+    MagvitParams p;
+    MgvSynth synth;
+    MagvitOutput output;
+    MgvTimeline timeline; ///< INTERP
+    MgvRender *render;
+    MgvProgress progress;
+    MgvRect src;          ///< of the input in the picture
+
+    MgvPicture **ring;    ///< frame number n at n % cap; allocated when first used
+    int cap;
+    int64_t first, end;   ///< numbers of the frames that the ring holds
+    int64_t sent;         ///< number after the last frame that was sent
+    int64_t last_pts, last_duration; ///< of the last sent frame; NOPTS before the first
+    int64_t delta;        ///< between the last two sent frames, 0 unknown
+    int eof;
+
+    int64_t current;      ///< next source frame to be shown; INTERP: left of the current gap
+    int64_t window;       ///< index on the absolute grid
+    int rendered;         ///< -1: not yet, else what mgv_render_window() said
+    int64_t made;         ///< PREDICT, GENERATE: frames so far
+    int slot;             ///< PREDICT, GENERATE: next of the window
+    Position back;        ///< before the frame that next_output() gave
+
+    MgvPicture *work;     ///< the frame that goes out
+    MgvPicture *tail[MAX_OVERLAP]; ///< end of the last window, to cross-fade with
+    int64_t tail_number[MAX_OVERLAP]; ///< -1: nothing
+};
+
+/* ---- parameters ----------------------------------------------------------- */
+
+void magvit_default_params(MagvitParams *p, enum MagvitTask task)
+{
+    *p = (MagvitParams){
+        .task               = task,
+        .format             = { MAGVIT_MODEL_YUV, 8, 0, 1, 1, 0 },
+        .time_base          = { 0, 1 },
+        .frame_rate         = { 0, 1 },
+        .choice_temperature = -1,
+        .temperature        = -1,
+        .top_p              = 1,
+        .tile_overlap       = DEFAULT_TILE_OVERLAP,
+        .overlap            = task == MAGVIT_TASK_INTERP ? 0 : 4,
+        .factor             = 2,
+        .rate               = { 0, 1 },
+        .cond_frames        = 1,
+        .class_id           = -1,
+    };
+}
+
+typedef struct Check {
+    const char *field;
+    int64_t value, min, max;
+} Check;
+
+static int check_all(const Check *c, int n, const MagvitLogger *log)
+{
+    for (int i = 0; i < n; i++)
+        if (c[i].value < c[i].min || c[i].value > c[i].max) {
+            mgv_err(log, "%s is %lld, must be in [%lld,%lld]", c[i].field, (long long)c[i].value,
+                    (long long)c[i].min, (long long)c[i].max);
+            return MAGVIT_ERR(EINVAL);
+        }
+    return 0;
+}
+
+static int check_rational(const char *field, MagvitRational r, int needed, const MagvitLogger *log)
+{
+    if (r.den > 0 && r.num >= !!needed)
+        return 0;
+    mgv_err(log, "%s is %d/%d, must be a positive fraction", field, r.num, r.den);
+    return MAGVIT_ERR(EINVAL);
+}
+
+static int check_chroma(const char *field, int value, int shift, const MagvitLogger *log)
+{
+    if (value % (1 << shift) == 0)
+        return 0;
+    mgv_err(log, "%s is %d, must be a multiple of %d for this pixel format", field, value, 1 << shift);
+    return MAGVIT_ERR(EINVAL);
+}
+
+static int check_params(const MagvitParams *p, const MgvSynth *s)
+{
+    const int frames = s->window[0], half = MGV_MIN(s->window[1], s->window[2]) / 2;
+    const Check common[] = {
+        { "task", p->task, 0, MAGVIT_TASK_NB - 1 },
+        { "width", p->width, 1, MAX_SIZE },
+        { "height", p->height, 1, MAX_SIZE },
+        { "first_index", p->first_index, 0, INT64_MAX / 64 },
+        { "scale", p->scale, 0, MAGVIT_SCALE_FIT },
+        { "tile_overlap", p->tile_overlap, 0, half },
+        { "overlap", p->overlap, 0, MGV_MIN(MAX_OVERLAP, frames / 2) },
+    };
+    const Check interp[] = { { "factor", p->factor, 0, MGV_MIN(15, frames - 1) } };
+    const Check inpaint[] = {
+        { "x", p->x, 0, p->width },
+        { "y", p->y, 0, p->height },
+        { "w", p->w, 0, p->width - p->x },
+        { "h", p->h, 0, p->height - p->y },
+    };
+    const Check outpaint[] = {
+        { "out_width", p->out_width, p->width, MAX_SIZE },
+        { "out_height", p->out_height, p->height, MAX_SIZE },
+        { "x", p->x, 0, p->out_width - p->width },
+        { "y", p->y, 0, p->out_height - p->height },
+    };
+    const Check predict[] = {
+        { "frames", p->frames, 1, INT_MAX },
+        { "cond_frames", p->cond_frames, 1, frames - 1 },
+    };
+    int ret;
+
+    if (frames > MGV_MAX_FRAMES) {
+        mgv_err(s->log, "the model's windows have %d frames, at most %d are supported", frames, MGV_MAX_FRAMES);
+        return MAGVIT_ERR(ENOTSUP);
+    }
+    RET(check_all(common, MGV_ARRAY_LEN(common), s->log));
+    RET(mgv_format_check(&p->format, s->log));
+    RET(check_rational("time_base", p->time_base, p->task != MAGVIT_TASK_GENERATE, s->log));
+    RET(check_rational("frame_rate", p->frame_rate, p->task == MAGVIT_TASK_GENERATE, s->log));
+    switch (p->task) {
+    case MAGVIT_TASK_INTERP:
+        RET(check_all(interp, MGV_ARRAY_LEN(interp), s->log));
+        if (!p->factor)
+            RET(check_rational("rate", p->rate, 1, s->log));
+        break;
+    case MAGVIT_TASK_INPAINT:
+        RET(check_all(inpaint, MGV_ARRAY_LEN(inpaint), s->log));
+        break;
+    case MAGVIT_TASK_OUTPAINT:
+        RET(check_all(outpaint, MGV_ARRAY_LEN(outpaint), s->log));
+        RET(check_chroma("x", p->x, p->format.chroma_w, s->log));
+        RET(check_chroma("y", p->y, p->format.chroma_h, s->log));
+        break;
+    default:
+        RET(check_all(predict, MGV_ARRAY_LEN(predict), s->log));
+    }
+    return 0;
+
+fail:
+    return ret;
+}
+
+/* ---- the ring ------------------------------------------------------------- */
+
+static MgvPicture *frame_at(const MagvitSession *s, int64_t number)
+{
+    mgv_assert(number >= s->first && number < s->end);
+    return s->ring[number % s->cap];
+}
+
+static const MgvPicture *source_picture(void *opaque, int64_t number)
+{
+    return frame_at(opaque, number);
+}
+
+static void drop_before(MagvitSession *s, int64_t number)
+{
+    s->first = MGV_MIN(MGV_MAX(s->first, number), s->end);
+}
+
+/** Room for frame number s->end; a full ring loses its oldest frame. */
+static int ring_next(MagvitSession *s, MgvPicture **out)
+{
+    MgvPicture **p = &s->ring[s->end % s->cap];
+    int ret;
+
+    if (s->end - s->first == s->cap)
+        s->first++;
+    if (!*p)
+        RET(mgv_picture_alloc(p, &s->p.format, s->output.width, s->output.height,
+                              s->p.task == MAGVIT_TASK_INPAINT));
+    (*p)->number = s->end;
+    *out = *p;
+    return 0;
+
+fail:
+    return ret;
+}
+
+/** Mask and its bounding box from the frame's mask, or from the rectangle. */
+static void set_mask(const MagvitParams *p, MgvPicture *pic, const MagvitFrame *in)
+{
+    int x0 = p->width, y0 = p->height, x1 = 0, y1 = 0;
+
+    for (int y = 0; y < p->height; y++) {
+        const uint8_t *src = in->mask ? in->mask + y * in->mask_stride : NULL;
+        uint8_t *dst = pic->mask + (size_t)y * p->width;
+        int row = y >= p->y && y < p->y + p->h;
+
+        for (int x = 0; x < p->width; x++) {
+            dst[x] = src ? src[x] != 0 : row && x >= p->x && x < p->x + p->w;
+            if (dst[x]) {
+                x0 = MGV_MIN(x0, x);
+                x1 = MGV_MAX(x1, x + 1);
+                y0 = MGV_MIN(y0, y);
+                y1 = y + 1;
+            }
+        }
+    }
+    pic->hole = x1 ? (MgvRect){ x0, y0, x1 - x0, y1 - y0 } : (MgvRect){ 0 };
+}
+
+/* ---- input ---------------------------------------------------------------- */
+
+/** Number of the last frame that the current window waits for. */
+static int64_t window_end(const MagvitSession *s)
+{
+    switch (s->p.task) {
+    case MAGVIT_TASK_INTERP:
+        return (s->window + 1) * mgv_window_gaps(s->synth.window[0], s->timeline.factor);
+    case MAGVIT_TASK_INPAINT:
+    case MAGVIT_TASK_OUTPAINT:
+        return s->window * (s->synth.window[0] - s->p.overlap) + s->synth.window[0] - 1;
+    default:
+        return s->current;
+    }
+}
+
+static int is_ready(const MagvitSession *s)
+{
+    return s->eof || s->sent > window_end(s);
+}
+
+static int check_planes(const MagvitSession *s, const MagvitFrame *f)
+{
+    for (int i = 0; i < mgv_format_planes(&s->p.format); i++)
+        if (!f->data[i]) {
+            mgv_err(s->synth.log, "frame %lld: plane %d is missing", (long long)(s->sent - s->p.first_index), i);
+            return MAGVIT_ERR(EINVAL);
+        }
+    return 0;
+}
+
+/** Time of one frame when neither durations nor distances tell. */
+static int64_t nominal_duration(const MagvitParams *p)
+{
+    int64_t d = 0;
+
+    if (p->frame_rate.num > 0)
+        d = mgv_rescale(1, (int64_t)p->frame_rate.den * p->time_base.den,
+                        (int64_t)p->frame_rate.num * p->time_base.num);
+    return MGV_MAX(d, 1);
+}
+
+/** Time that the last sent frame is shown. */
+static int64_t last_duration(const MagvitSession *s)
+{
+    return s->last_duration > 0 ? s->last_duration : s->delta > 0 ? s->delta : nominal_duration(&s->p);
+}
+
+/** pts and duration of the next frame. */
+static int set_times(MagvitSession *s, MgvPicture *pic, const MagvitFrame *in)
+{
+    const long long number = s->sent - s->p.first_index;
+    const int first = s->last_pts == MAGVIT_NOPTS;
+    int64_t pts = in->pts != MAGVIT_NOPTS ? in->pts : first ? 0 : s->last_pts + last_duration(s);
+
+    if (pts < -MAX_PTS || pts > MAX_PTS || in->duration < 0 || in->duration > MAX_PTS) {
+        mgv_err(s->synth.log, "frame %lld: pts %lld or duration %lld is out of range", number, (long long)pts,
+                (long long)in->duration);
+        return MAGVIT_ERR(EINVAL);
+    }
+    if (!first && pts <= s->last_pts) {
+        mgv_err(s->synth.log, "frame %lld: pts %lld does not rise after %lld", number, (long long)pts,
+                (long long)s->last_pts);
+        return MAGVIT_ERR(EINVAL);
+    }
+    s->delta         = first ? 0 : pts - s->last_pts;
+    s->last_pts      = pic->pts      = pts;
+    s->last_duration = pic->duration = in->duration;
+    return 0;
+}
+
+int magvit_send_frame(MagvitSession *s, const MagvitFrame *in)
+{
+    MgvPicture *pic;
+    int ret;
+
+    if (s->eof)
+        return MAGVIT_ERROR_EOF;
+    if (!in) {
+        s->eof = 1;
+        return 0;
+    }
+    if (is_ready(s))
+        return MAGVIT_ERR(EAGAIN);
+    RET(check_planes(s, in));
+    RET(ring_next(s, &pic));
+    RET(set_times(s, pic, in));
+    mgv_picture_put(pic, in, s->src.x, s->src.y, s->p.width, s->p.height);
+    if (pic->mask)
+        set_mask(&s->p, pic, in);
+    s->sent = ++s->end;
+    return 0;
+
+fail:
+    return ret;
+}
+
+/* ---- what comes next ------------------------------------------------------ */
+
+static Position position(const MagvitSession *s)
+{
+    return (Position){ s->timeline, s->current, s->slot };
+}
+
+static void next_window(MagvitSession *s)
+{
+    s->window++;
+    s->rendered = -1;
+}
+
+static int next_interp(MagvitSession *s, Output *o)
+{
+    const int factor = s->timeline.factor, gaps = mgv_window_gaps(s->synth.window[0], factor);
+    int slot;
+
+    for (;;) {
+        int hold = s->current == s->end - 1;
+        int64_t t0, t1;
+
+        if (!is_ready(s))
+            return MAGVIT_ERR(EAGAIN);
+        if (s->current >= s->end)
+            return MAGVIT_ERROR_EOF;
+        t0 = frame_at(s, s->current)->pts;
+        t1 = hold ? t0 + last_duration(s) : frame_at(s, s->current + 1)->pts;
+        s->back = position(s);
+        if (mgv_timeline_next(&s->timeline, t0, t1, &slot, &o->pts, &o->duration)) {
+            slot      = hold ? 0 : slot;
+            o->number = s->current + (slot == factor);
+            o->slot   = slot % factor ? (int)(s->current - s->window * gaps) * factor + slot : -1;
+            return 0;
+        }
+        if (++s->current == (s->window + 1) * gaps)
+            next_window(s);
+        drop_before(s, s->window * gaps);
+    }
+}
+
+static int ensure_window(MagvitSession *s);
+
+/** Keep the last frames of a window for the cross-fade with the next one. */
+static int keep_tail(MagvitSession *s, int64_t number)
+{
+    int ret, hop = s->synth.window[0] - s->p.overlap;
+
+    for (int i = 0; i < s->p.overlap; i++)
+        s->tail_number[i] = -1;
+    for (int i = 0; i < s->p.overlap && number + i < s->end; i++) {
+        const MgvPicture *pic = frame_at(s, number + i);
+
+        if (s->p.task == MAGVIT_TASK_INPAINT && !pic->hole.w)
+            continue;
+        RET(ensure_window(s));
+        if (!s->rendered)
+            continue;
+        if (!s->tail[i])
+            RET(mgv_picture_alloc(&s->tail[i], &s->p.format, s->output.width, s->output.height, 0));
+        mgv_picture_copy(s->tail[i], pic);
+        RET(mgv_render_slot(s->render, hop + i, s->tail[i]));
+        s->tail_number[i] = number + i;
+    }
+    return 0;
+
+fail:
+    return ret;
+}
+
+static int next_repair(MagvitSession *s, Output *o)
+{
+    const int hop = s->synth.window[0] - s->p.overlap;
+    const MgvPicture *pic;
+    int ret;
+
+    if (!is_ready(s))
+        return MAGVIT_ERR(EAGAIN);
+    if (s->current >= s->end)
+        return MAGVIT_ERROR_EOF;
+    /* a window that the stream ends in is the last, and gives all of its frames */
+    if (s->current == (s->window + 1) * hop && s->end > window_end(s)) {
+        RET(keep_tail(s, s->current));
+        next_window(s);
+        drop_before(s, s->current);
+        if (!is_ready(s))
+            return MAGVIT_ERR(EAGAIN);
+    }
+    s->back = position(s);
+    pic = frame_at(s, s->current);
+    *o  = (Output){ s->current, (int)(s->current - s->window * hop), pic->pts, pic->duration };
+    s->current++;
+    return 0;
+
+fail:
+    return ret;
+}
+
+/** A new window that starts from the last frames there are. */
+static void begin_continuation(MagvitSession *s)
+{
+    int64_t have = s->end - s->first;
+
+    if (s->made)
+        s->window++;
+    s->rendered = -1;
+    s->slot = (int)MGV_MIN(have, s->p.cond_frames);
+}
+
+static int next_predict(MagvitSession *s, Output *o)
+{
+    const int generate = s->p.task == MAGVIT_TASK_GENERATE;
+
+    if (s->current < s->sent) {
+        const MgvPicture *pic = frame_at(s, s->current);
+
+        s->back = position(s);
+        *o = (Output){ s->current++, -1, pic->pts, pic->duration };
+        return 0;
+    }
+    if (!s->eof)
+        return MAGVIT_ERR(EAGAIN);
+    if (s->made == s->p.frames || (!generate && s->sent == s->p.first_index))
+        return MAGVIT_ERROR_EOF;
+    if (s->slot < 0 || s->slot == s->synth.window[0])
+        begin_continuation(s);
+
+    s->back     = position(s);
+    o->number   = s->end - 1;
+    o->slot     = s->slot++;
+    o->duration = generate ? 1 : last_duration(s);
+    o->pts      = generate ? s->made : frame_at(s, s->end - 1)->pts + o->duration;
+    return 0;
+}
+
+static int next_output(MagvitSession *s, Output *o)
+{
+    switch (s->p.task) {
+    case MAGVIT_TASK_INTERP:   return next_interp(s, o);
+    case MAGVIT_TASK_INPAINT:
+    case MAGVIT_TASK_OUTPAINT: return next_repair(s, o);
+    default:                   return next_predict(s, o);
+    }
+}
+
+/* ---- output --------------------------------------------------------------- */
+
+static void place_window(const MagvitSession *s, MgvWindow *w)
+{
+    const int slots = s->synth.window[0];
+
+    switch (s->p.task) {
+    case MAGVIT_TASK_INTERP:
+        mgv_window_interp(w, slots, s->timeline.factor, s->window, s->first, s->end - 1);
+        break;
+    case MAGVIT_TASK_INPAINT:
+    case MAGVIT_TASK_OUTPAINT:
+        mgv_window_repair(w, slots, s->p.overlap, s->window, s->first, s->end - 1);
+        break;
+    default: // s->slot went past the first frame to be made
+        mgv_window_continue(w, slots, s->slot - 1, s->window, s->end);
+    }
+}
+
+static int ensure_window(MagvitSession *s)
+{
+    MgvWindow w;
+    int ret;
+
+    if (s->rendered >= 0)
+        return 0;
+    place_window(s, &w);
+    RET(mgv_render_window(s->render, &w, &s->progress));
+    s->rendered = ret;
+    return 0;
+
+fail:
+    return ret;
+}
+
+/** Linear cross-fade of s->work with what the window before made of the same frame. */
+static void fade_tail(MagvitSession *s, int64_t number)
+{
+    for (int i = 0; i < s->p.overlap; i++)
+        if (s->tail_number[i] == number)
+            mgv_picture_mix(s->work, s->tail[i], 1 - (i + 1.0) / (s->p.overlap + 1), 0);
+}
+
+/** Fill s->work with an output frame. */
+static int compose(MagvitSession *s, const Output *o)
+{
+    const MgvPicture *from = o->number >= s->first && o->number < s->end ? frame_at(s, o->number) : NULL;
+    int ret;
+
+    if (from)
+        mgv_picture_copy(s->work, from);
+    else
+        mgv_picture_clear(s->work);
+    s->work->generated = 0;
+    s->work->window    = -1;
+    if (o->slot < 0 || (s->p.task == MAGVIT_TASK_INPAINT && !from->hole.w))
+        return 0;
+    RET(ensure_window(s));
+    if (!s->rendered)
+        return 0;
+    RET(mgv_render_slot(s->render, o->slot, s->work));
+    fade_tail(s, o->number);
+    s->work->generated = 1;
+    s->work->window    = s->window;
+    return 0;
+
+fail:
+    return ret;
+}
+
+/** A predicted frame becomes one that the next window may start from. */
+static int push_made(MagvitSession *s, const Output *o)
+{
+    MgvPicture *pic;
+    int ret;
+
+    RET(ring_next(s, &pic));
+    mgv_picture_copy(pic, s->work);
+    pic->pts      = o->pts;
+    pic->duration = o->duration;
+    pic->number   = s->end++;
+    s->made++;
+    return 0;
+
+fail:
+    return ret;
+}
+
+int magvit_receive_frame(MagvitSession *s, MagvitFrame *out)
+{
+    Output o;
+    int ret;
+
+    if (atomic_exchange(&s->progress.cancel, 0))
+        return MAGVIT_ERR(ECANCELED);
+    RET(check_planes(s, out));
+    RET(next_output(s, &o));
+    ret = compose(s, &o);
+    if (ret >= 0 && o.slot >= 0 && (s->p.task == MAGVIT_TASK_PREDICT || s->p.task == MAGVIT_TASK_GENERATE))
+        ret = push_made(s, &o);
+    if (ret < 0) {
+        s->timeline = s->back.timeline;
+        s->current  = s->back.current;
+        s->slot     = s->back.slot;
+        if (ret == MAGVIT_ERR(ECANCELED))
+            atomic_store(&s->progress.cancel, 0);
+        return ret;
+    }
+    mgv_picture_get(s->work, out);
+    out->color     = s->work->color;
+    out->pts       = o.pts;
+    out->duration  = o.duration;
+    out->source    = MGV_MIN(o.number, s->sent - 1) - s->p.first_index;
+    out->generated = s->work->generated;
+    out->window    = s->work->window;
+    return 0;
+
+fail:
+    return ret;
+}
+
+/* ---- life ----------------------------------------------------------------- */
+
+int magvit_session_output(const MagvitSession *s, MagvitOutput *out)
+{
+    *out = s->output;
+    return 0;
+}
+
+int magvit_session_progress(const MagvitSession *s, int *done, int *total)
+{
+    *done  = atomic_load(&s->progress.done);
+    *total = atomic_load(&s->progress.total);
+    return 0;
+}
+
+void magvit_session_cancel(MagvitSession *s)
+{
+    atomic_store(&s->progress.cancel, 1);
+}
+
+void magvit_session_flush(MagvitSession *s)
+{
+    const int slots = s->synth.window[0];
+
+    s->first = s->end = s->sent = s->current = s->p.first_index;
+    s->last_pts = MAGVIT_NOPTS;
+    s->last_duration = s->delta = s->made = 0;
+    s->eof   = s->p.task == MAGVIT_TASK_GENERATE;
+    s->slot  = -1;
+    s->window   = 0;
+    s->rendered = -1;
+    if (s->p.task == MAGVIT_TASK_INTERP)
+        s->window = s->current / mgv_window_gaps(slots, s->timeline.factor);
+    else if (s->p.task == MAGVIT_TASK_INPAINT || s->p.task == MAGVIT_TASK_OUTPAINT)
+        s->window = s->current / (slots - s->p.overlap);
+    for (int i = 0; i < MAX_OVERLAP; i++)
+        s->tail_number[i] = -1;
+    mgv_timeline_reset(&s->timeline);
+    atomic_store(&s->progress.done, 0);
+    atomic_store(&s->progress.total, 0);
+    atomic_store(&s->progress.cancel, 0);
+}
+
+static int set_output(MagvitSession *s)
+{
+    const MagvitParams *p = &s->p;
+    int ret;
+
+    s->output = (MagvitOutput){ p->width, p->height, p->time_base, p->frame_rate };
+    s->src    = (MgvRect){ 0, 0, p->width, p->height };
+    if (p->task == MAGVIT_TASK_OUTPAINT) {
+        s->output.width  = p->out_width;
+        s->output.height = p->out_height;
+        s->src.x = p->x;
+        s->src.y = p->y;
+    } else if (p->task == MAGVIT_TASK_GENERATE) {
+        s->output.time_base = (MagvitRational){ p->frame_rate.den, p->frame_rate.num };
+    } else if (p->task == MAGVIT_TASK_INTERP) {
+        RET(mgv_timeline_init(&s->timeline, p, s->synth.log));
+        if (s->timeline.factor > s->synth.window[0] - 1) {
+            mgv_err(s->synth.log, "rate %d/%d needs %d steps a frame, the model's windows allow %d", p->rate.num,
+                    p->rate.den, s->timeline.factor, s->synth.window[0] - 1);
+            return MAGVIT_ERR(EINVAL);
+        }
+        s->output.time_base  = s->timeline.time_base;
+        s->output.frame_rate = s->timeline.rate;
+    }
+    return 0;
+
+fail:
+    return ret;
+}
+
+int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitParams *p)
+{
+    MagvitSession *s = *out = mgv_calloc(1, sizeof(*s));
+    int ret;
+
+    if (!s) {
+        if (synth->free)
+            synth->free(synth->opaque);
+        return MAGVIT_ERR(ENOMEM);
+    }
+    s->p     = *p;
+    s->synth = *synth;
+    s->cap   = synth->window[0] + 1;
+    if (p->tile_overlap == DEFAULT_TILE_OVERLAP) // small models cannot have it
+        s->p.tile_overlap = MGV_MIN(DEFAULT_TILE_OVERLAP, MGV_MIN(synth->window[1], synth->window[2]) / 2);
+    RET(check_params(&s->p, synth));
+    RET(set_output(s));
+    if (!(s->ring = mgv_calloc(s->cap, sizeof(*s->ring))))
+        RET(MAGVIT_ERR(ENOMEM));
+    RET(mgv_picture_alloc(&s->work, &p->format, s->output.width, s->output.height, 0));
+    RET(mgv_render_alloc(&s->render, &s->synth, &s->p, s->output.width, s->output.height, s->src,
+                         source_picture, s));
+    magvit_session_flush(s);
+    return 0;
+
+fail:
+    magvit_session_close(out);
+    return ret;
+}
+
+void magvit_session_close(MagvitSession **out)
+{
+    MagvitSession *s = *out;
+
+    if (!s)
+        return;
+    mgv_render_free(&s->render);
+    for (int i = 0; s->ring && i < s->cap; i++)
+        mgv_picture_free(&s->ring[i]);
+    mgv_freep(&s->ring);
+    mgv_picture_free(&s->work);
+    for (int i = 0; i < MAX_OVERLAP; i++)
+        mgv_picture_free(&s->tail[i]);
+    if (s->synth.free)
+        s->synth.free(s->synth.opaque);
+    mgv_freep(out);
+}
