@@ -1,0 +1,658 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * Contexts: find and open a model, choose a backend, compile the three plans;
+ * and a window's way through them. One window runs at a time; sessions of other
+ * threads wait. The only file that sees both the model and the video side.
+ */
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "config.h"
+
+#include "libmagvit/backend.h"
+#include "libmagvit/model.h"
+#include "libmagvit/video.h"
+
+enum { ENCODER, TRANSFORMER, DECODER, NB_PLANS };
+
+struct MagvitContext {
+    MagvitLogger log;
+    char *path;
+    char sha256[65];
+    MgvSafetensors *st;
+    MgvConfig config;
+    MgvPlan *plan[NB_PLANS];
+
+    const MgvBackend *backend;
+    MgvDevice *device;
+    MgvExec *exec[NB_PLANS];
+
+    pthread_mutex_t lock; ///< guards exec and the buffers
+    int32_t *ids;         ///< [length]
+    float *logits;        ///< [length,codes]
+    int32_t *codes, *cond; ///< [tokens]
+};
+
+/** Decoding parameters of a session: what MgvSynth.opaque is. */
+typedef struct Model {
+    MagvitContext *ctx;
+    MgvSamplerParams sampler;
+    enum MagvitTask task;
+    double guidance;
+    int class_id;
+} Model;
+
+const char *magvit_version(void)
+{
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+    return TEXT(MAGVIT_VERSION_MAJOR) "." TEXT(MAGVIT_VERSION_MINOR) "." TEXT(MAGVIT_VERSION_MICRO);
+}
+
+unsigned magvit_version_api(void)
+{
+    return MAGVIT_VERSION_INT;
+}
+
+void magvit_default_settings(MagvitSettings *s)
+{
+    *s = (MagvitSettings){ .log = { mgv_log_stderr, NULL, MAGVIT_LOG_WARNING } };
+}
+
+/* ---- finding the model ---------------------------------------------------- */
+
+#define MAX_PATH 4096
+
+/** Where a model was looked for. */
+typedef struct Search {
+    char found[MAX_PATH]; ///< "" if there is none
+    char tried[4 * MAX_PATH];
+} Search;
+
+static void try_file(Search *s, const char *folder, const char *file)
+{
+    char path[MAX_PATH];
+    size_t used = strlen(s->tried);
+    struct stat st;
+
+    if (*s->found)
+        return;
+    snprintf(path, sizeof(path), "%s%s%s", folder, *file ? "/" : "", file);
+    if (!stat(path, &st) && !S_ISDIR(st.st_mode))
+        memcpy(s->found, path, sizeof(path));
+    else
+        snprintf(s->tried + used, sizeof(s->tried) - used, "%s%s", used ? ", " : "", path);
+}
+
+/** A file, or the default model in a folder. */
+static void try_path(Search *s, const char *path)
+{
+    struct stat st;
+
+    if (!path || !*path)
+        return;
+    if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
+        try_file(s, path, "magvit-small.safetensors");
+        try_file(s, path, "magvit-bringup.safetensors");
+    } else {
+        try_file(s, path, "");
+    }
+}
+
+static int find_model(MagvitContext *ctx, const char *model)
+{
+    Search *s = mgv_calloc(1, sizeof(*s));
+    int ret = 0;
+
+    if (!s)
+        return MAGVIT_ERR(ENOMEM);
+    if (model) {
+        try_path(s, model);
+    } else {
+        try_path(s, getenv("MAGVIT_MODEL_PATH"));
+        try_path(s, MAGVIT_DATADIR);
+        try_path(s, MAGVIT_SOURCE_PATH "/models");
+    }
+    if (!*s->found) {
+        mgv_err(&ctx->log, "no model file: asked for '%s', tried %s", model ? model : "(default)", s->tried);
+        ret = MAGVIT_ERR(ENOENT);
+    } else if (!(ctx->path = mgv_strdup(s->found))) {
+        ret = MAGVIT_ERR(ENOMEM);
+    }
+    mgv_freep(&s);
+    return ret;
+}
+
+/* ---- opening -------------------------------------------------------------- */
+
+static int build_plans(MagvitContext *ctx)
+{
+    const MgvConfig *c = &ctx->config;
+    int ret;
+
+    RET(mgv_build_encoder(&ctx->plan[ENCODER], c, 1, ctx->st, &ctx->log));
+    RET(mgv_build_transformer(&ctx->plan[TRANSFORMER], c, 1, ctx->st, &ctx->log));
+    RET(mgv_build_decoder(&ctx->plan[DECODER], c, 1, ctx->st, &ctx->log));
+    return 0;
+
+fail:
+    return ret;
+}
+
+static void close_backend(MagvitContext *ctx)
+{
+    for (int i = 0; i < NB_PLANS; i++)
+        if (ctx->exec[i])
+            ctx->backend->free(&ctx->exec[i]);
+    if (ctx->device)
+        ctx->backend->close(&ctx->device);
+    ctx->backend = NULL;
+}
+
+static int try_backend(MagvitContext *ctx, const MgvBackend *b, const MgvDeviceSettings *s)
+{
+    int ret;
+
+    ctx->backend = b;
+    RET(b->open(&ctx->device, s, &ctx->log));
+    for (int i = 0; i < NB_PLANS; i++)
+        RET(b->compile(&ctx->exec[i], ctx->device, ctx->plan[i]));
+    return 0;
+
+fail:
+    close_backend(ctx);
+    return ret;
+}
+
+static int open_backend(MagvitContext *ctx, const MagvitSettings *s)
+{
+    static const char *const names[] = { "auto", "ref", "cpu", "vulkan" };
+    const MgvDeviceSettings device = { s->device, s->threads };
+    int ret = MAGVIT_ERR(ENOTSUP), tried = 0;
+
+    for (int i = 0; mgv_backends[i]; i++) {
+        const MgvBackend *b = mgv_backends[i];
+
+        if (s->backend == MAGVIT_BACKEND_AUTO ? b->type == MAGVIT_BACKEND_VULKAN : b->type != s->backend)
+            continue;
+        tried = 1;
+        if ((ret = try_backend(ctx, b, &device)) >= 0)
+            return 0;
+        if (s->backend == MAGVIT_BACKEND_AUTO && mgv_backends[i + 1])
+            mgv_info(&ctx->log, "backend %s refused the model: %s", b->name, magvit_strerror(ret));
+    }
+    if (!tried)
+        mgv_err(&ctx->log, "backend %s is not built in", names[s->backend]);
+    return ret;
+}
+
+static int check_settings(MagvitContext *ctx, const MagvitSettings *s)
+{
+    if ((int)s->backend < MAGVIT_BACKEND_AUTO || s->backend > MAGVIT_BACKEND_VULKAN) {
+        mgv_err(&ctx->log, "backend is %d, must be in [0,%d]", (int)s->backend, MAGVIT_BACKEND_VULKAN);
+        return MAGVIT_ERR(EINVAL);
+    }
+    if (s->threads < 0 || s->threads > 256) {
+        mgv_err(&ctx->log, "threads is %d, must be in [0,256]", s->threads);
+        return MAGVIT_ERR(EINVAL);
+    }
+    return 0;
+}
+
+static int nb_tokens(const MgvConfig *c)
+{
+    return c->latent_t * c->latent_h * c->latent_w;
+}
+
+static size_t nb_values(const MgvConfig *c)
+{
+    return (size_t)c->frames * c->height * c->width * 3;
+}
+
+static int alloc_buffers(MagvitContext *ctx)
+{
+    const MgvConfig *c = &ctx->config;
+
+    ctx->ids    = mgv_calloc(c->length, sizeof(*ctx->ids));
+    ctx->logits = mgv_calloc(c->length, c->codebook_size * sizeof(*ctx->logits));
+    ctx->codes  = mgv_calloc(nb_tokens(c), sizeof(*ctx->codes));
+    ctx->cond   = mgv_calloc(nb_tokens(c), sizeof(*ctx->cond));
+    return ctx->ids && ctx->logits && ctx->codes && ctx->cond ? 0 : MAGVIT_ERR(ENOMEM);
+}
+
+int magvit_open(MagvitContext **out, const MagvitSettings *settings)
+{
+    MagvitSettings s;
+    MagvitContext *ctx = *out = mgv_calloc(1, sizeof(*ctx));
+    MagvitInfo info;
+    const void *bytes;
+    size_t size;
+    int ret;
+
+    if (!ctx)
+        return MAGVIT_ERR(ENOMEM);
+    magvit_default_settings(&s);
+    if (settings)
+        s = *settings;
+    ctx->log = s.log;
+    pthread_mutex_init(&ctx->lock, NULL);
+    RET(check_settings(ctx, &s));
+    RET(find_model(ctx, s.model));
+    RET(mgv_safetensors_open(&ctx->st, ctx->path, &ctx->log));
+    RET(mgv_config_parse(&ctx->config, ctx->st, &ctx->log));
+    RET(build_plans(ctx));
+    RET(open_backend(ctx, &s));
+    RET(alloc_buffers(ctx));
+    bytes = mgv_safetensors_bytes(ctx->st, &size);
+    mgv_sha256(ctx->sha256, bytes, size);
+
+    magvit_get_info(ctx, &info);
+    mgv_info(&ctx->log, "model %s (%s), backend %s (%s), weights %.0f MiB, workspace %.0f MiB", info.name, info.path,
+             info.backend, info.device, info.weight_bytes / 1048576.0, info.work_bytes / 1048576.0);
+    return 0;
+
+fail:
+    magvit_close(out);
+    return ret;
+}
+
+void magvit_close(MagvitContext **out)
+{
+    MagvitContext *ctx = *out;
+
+    if (!ctx)
+        return;
+    close_backend(ctx);
+    for (int i = 0; i < NB_PLANS; i++)
+        mgv_plan_free(&ctx->plan[i]);
+    mgv_config_uninit(&ctx->config);
+    mgv_safetensors_close(&ctx->st);
+    mgv_freep(&ctx->path);
+    mgv_freep(&ctx->ids);
+    mgv_freep(&ctx->logits);
+    mgv_freep(&ctx->codes);
+    mgv_freep(&ctx->cond);
+    pthread_mutex_destroy(&ctx->lock);
+    mgv_freep(out);
+}
+
+/* ---- what was opened ------------------------------------------------------ */
+
+/** Multi-task models know all; others what their class count tells: classes for generation, none for prediction. */
+static unsigned known_tasks(const MgvConfig *c)
+{
+    const unsigned generate = 1u << MAGVIT_TASK_GENERATE, predict = 1u << MAGVIT_TASK_PREDICT;
+
+    if (!c->multi_task)
+        return c->num_classes ? generate : predict;
+    return 1u << MAGVIT_TASK_INTERP | 1u << MAGVIT_TASK_INPAINT | 1u << MAGVIT_TASK_OUTPAINT | predict |
+           (c->num_classes ? generate : 0);
+}
+
+static int64_t count_parameters(const MgvSafetensors *st)
+{
+    const MgvTensor *t;
+    int64_t n = 0;
+
+    for (int i = 0; (t = mgv_safetensors_at(st, i)); i++)
+        n += t->elements;
+    return n;
+}
+
+int magvit_get_info(const MagvitContext *ctx, MagvitInfo *out)
+{
+    const MgvConfig *c = &ctx->config;
+
+    *out = (MagvitInfo){
+        .path       = ctx->path,
+        .name       = c->name,
+        .backend    = ctx->backend->name,
+        .device     = ctx->backend->describe(ctx->device),
+        .sha256     = ctx->sha256,
+        .classes    = c->class_names ? c->class_names : "",
+        .nb_classes = c->num_classes,
+        .window     = { c->frames, c->height, c->width },
+        .latent     = { c->latent_t, c->latent_h, c->latent_w },
+        .nb_codes   = c->codebook_size,
+        .tasks      = known_tasks(c),
+        .steps      = c->steps,
+        .parameters = count_parameters(ctx->st),
+    };
+    for (int i = 0; i < NB_PLANS; i++) {
+        size_t weights, work;
+        ctx->backend->memory(ctx->exec[i], &weights, &work);
+        out->weight_bytes += weights;
+        out->work_bytes   += work;
+    }
+    return 0;
+}
+
+void magvit_print_plans(const MagvitContext *ctx)
+{
+    for (int i = 0; i < NB_PLANS; i++)
+        mgv_plan_print(ctx->plan[i], &ctx->log, MAGVIT_LOG_INFO);
+}
+
+/* ---- running -------------------------------------------------------------- */
+
+/** One plan with one input and one output; call with the lock held. */
+static int run_plan(MagvitContext *ctx, int which, const char *in, const void *src, size_t src_size, const char *out,
+                    void *dst, size_t dst_size)
+{
+    const MgvBackend *b = ctx->backend;
+    MgvExec *exec = ctx->exec[which];
+    int ret;
+
+    RET(b->write(exec, mgv_plan_find_input(ctx->plan[which], in), src, src_size));
+    RET(b->run(exec));
+    RET(b->read(exec, mgv_plan_find_output(ctx->plan[which], out), dst, dst_size));
+    return 0;
+
+fail:
+    return ret;
+}
+
+static int encode(MagvitContext *ctx, const float *clip, int32_t *codes)
+{
+    return run_plan(ctx, ENCODER, "clip", clip, nb_values(&ctx->config) * sizeof(*clip), "codes", codes,
+                    nb_tokens(&ctx->config) * sizeof(*codes));
+}
+
+static int decode(MagvitContext *ctx, const int32_t *codes, float *clip)
+{
+    size_t n = nb_values(&ctx->config);
+    int ret;
+
+    RET(run_plan(ctx, DECODER, "codes", codes, nb_tokens(&ctx->config) * sizeof(*codes), "clip", clip,
+                 n * sizeof(*clip)));
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(clip[i])) {
+            mgv_err(&ctx->log, "decoder gave a value that is not finite at %zu of %zu", i, n);
+            return MAGVIT_ERROR_DEVICE;
+        }
+        clip[i] = MGV_CLAMP(clip[i], 0, 1);
+    }
+    return 0;
+
+fail:
+    return ret;
+}
+
+int magvit_encode(MagvitContext *ctx, const float *clip, int32_t *codes)
+{
+    int ret;
+
+    pthread_mutex_lock(&ctx->lock);
+    ret = encode(ctx, clip, codes);
+    pthread_mutex_unlock(&ctx->lock);
+    return ret;
+}
+
+int magvit_decode(MagvitContext *ctx, const int32_t *codes, float *clip)
+{
+    int ret;
+
+    for (int i = 0; i < nb_tokens(&ctx->config); i++)
+        if (codes[i] < 0 || codes[i] >= ctx->config.codebook_size) {
+            mgv_err(&ctx->log, "code %d is %d, must be in [0,%d]", i, (int)codes[i], ctx->config.codebook_size - 1);
+            return MAGVIT_ERR(EINVAL);
+        }
+    pthread_mutex_lock(&ctx->lock);
+    ret = decode(ctx, codes, clip);
+    pthread_mutex_unlock(&ctx->lock);
+    return ret;
+}
+
+/* ---- a window: the jobs of a session -------------------------------------- */
+
+/** A job on its way through the decoding loop. */
+typedef struct Run {
+    const Model *model;
+    MgvJob *job;
+    float *uncond; ///< [tokens,codes] logits without condition; guidance only
+} Run;
+
+static enum MgvPrompt task_prompt(const Model *m, const MgvJob *job)
+{
+    switch (m->task) {
+    case MAGVIT_TASK_INTERP:   return MGV_PROMPT_INTERP;
+    case MAGVIT_TASK_PREDICT:  return MGV_PROMPT_PREDICT;
+    case MAGVIT_TASK_INPAINT:  return MGV_PROMPT_INPAINT;
+    case MAGVIT_TASK_OUTPAINT: return MGV_PROMPT_OUTPAINT;
+    default:                   return job->clip ? MGV_PROMPT_PREDICT : MGV_PROMPT_CLASS;
+    }
+}
+
+/** Run the transformer on ctx->ids, whose visual part is set, and take its visual logits. */
+static int run_transformer(MagvitContext *ctx, enum MgvPrompt prompt, int class_id, float *logits)
+{
+    const MgvConfig *c = &ctx->config;
+    int prefix = mgv_prefix_length(c), ret;
+
+    if (c->multi_task)
+        ctx->ids[0] = mgv_token_prompt(c, prompt);
+    ctx->ids[prefix - 1] = mgv_token_class(c, class_id);
+    RET(run_plan(ctx, TRANSFORMER, "ids", ctx->ids, c->length * sizeof(*ctx->ids), "logits", ctx->logits,
+                 (size_t)c->length * c->codebook_size * sizeof(*ctx->logits)));
+    memcpy(logits, ctx->logits + (size_t)prefix * c->codebook_size,
+           (size_t)nb_tokens(c) * c->codebook_size * sizeof(*logits));
+    return 0;
+
+fail:
+    return ret;
+}
+
+static int step_logits(void *opaque, int step, const int32_t *tokens, float *logits)
+{
+    Run *run = opaque;
+    MagvitContext *ctx = run->model->ctx;
+    const MgvConfig *c = &ctx->config;
+    int n = nb_tokens(c), mask = mgv_token_mask(c), ret;
+    int32_t *ids = ctx->ids + mgv_prefix_length(c);
+    float scale = (float)run->model->guidance;
+
+    if (atomic_load(&run->job->progress->cancel))
+        return MAGVIT_ERR(ECANCELED);
+    for (int i = 0; i < n; i++)
+        ids[i] = tokens[i] < 0 ? mask : tokens[i];
+    RET(run_transformer(ctx, task_prompt(run->model, run->job), run->model->class_id, logits));
+    if (run->uncond) {
+        /* a token that still equals its condition counts as undecided */
+        for (int i = 0; i < n; i++)
+            ids[i] = tokens[i] < 0 || tokens[i] == ctx->cond[i] ? mask : tokens[i];
+        RET(run_transformer(ctx, MGV_PROMPT_CLASS, -1, run->uncond));
+        for (size_t i = 0; i < (size_t)n * c->codebook_size; i++)
+            logits[i] += scale * (logits[i] - run->uncond[i]);
+    }
+    atomic_fetch_add(&run->job->progress->done, 1);
+    mgv_debug(&ctx->log, "step %d of %d", step + 1, run->model->sampler.steps);
+    return 0;
+
+fail:
+    return ret;
+}
+
+static int encode_condition(MagvitContext *ctx, const MgvJob *job)
+{
+    int n = nb_tokens(&ctx->config), ret;
+
+    if (job->clip)
+        RET(encode(ctx, job->clip, ctx->cond));
+    for (int i = 0; i < n; i++)
+        if (!job->clip || !job->latent[i])
+            ctx->cond[i] = -1;
+    return 0;
+
+fail:
+    return ret;
+}
+
+static int run_job_locked(const Model *m, MgvJob *job)
+{
+    MagvitContext *ctx = m->ctx;
+    const MgvConfig *c = &ctx->config;
+    Run run = { m, job, NULL };
+    MgvSamplerParams sp = m->sampler;
+    double start = mgv_time(), encoded, sampled;
+    int ret;
+
+    if (m->guidance > 0 && !(run.uncond = mgv_calloc(nb_tokens(c), c->codebook_size * sizeof(*run.uncond))))
+        return MAGVIT_ERR(ENOMEM);
+    sp.window = job->word;
+    RET(encode_condition(ctx, job));
+    encoded = mgv_time();
+    RET(mgv_sampler_run(&sp, ctx->cond, step_logits, &run, ctx->codes));
+    sampled = mgv_time();
+    RET(decode(ctx, ctx->codes, job->out));
+    mgv_debug(&ctx->log, "job %u: encode %.3f s, %d steps %.3f s, decode %.3f s", (unsigned)job->word,
+              encoded - start, sp.steps, sampled - encoded, mgv_time() - sampled);
+
+fail:
+    mgv_freep(&run.uncond);
+    return ret;
+}
+
+static int run_job(void *opaque, MgvJob *job)
+{
+    Model *m = opaque;
+    int ret;
+
+    if (atomic_load(&job->progress->cancel))
+        return MAGVIT_ERR(ECANCELED);
+    pthread_mutex_lock(&m->ctx->lock);
+    ret = run_job_locked(m, job);
+    pthread_mutex_unlock(&m->ctx->lock);
+    return ret;
+}
+
+static void free_model(void *opaque)
+{
+    Model *m = opaque;
+
+    mgv_freep(&m);
+}
+
+/* ---- opening a session ---------------------------------------------------- */
+
+static int bad_number(const MagvitContext *ctx, const char *field, double value, const char *range)
+{
+    mgv_err(&ctx->log, "%s is %g, must be %s", field, value, range);
+    return MAGVIT_ERR(EINVAL);
+}
+
+static int check_decoding(const MagvitContext *ctx, const MagvitParams *p)
+{
+    const MgvConfig *c = &ctx->config;
+    char range[64];
+
+    if (p->steps < 0 || p->steps > 256)
+        return bad_number(ctx, "steps", p->steps, "in [0,256]");
+    if (!isfinite(p->choice_temperature))
+        return bad_number(ctx, "choice_temperature", p->choice_temperature, "a finite number");
+    if (!isfinite(p->temperature))
+        return bad_number(ctx, "temperature", p->temperature, "a finite number");
+    if (p->top_k < 0)
+        return bad_number(ctx, "top_k", p->top_k, "0 or more");
+    if (!(p->top_p > 0 && p->top_p <= 1))
+        return bad_number(ctx, "top_p", p->top_p, "in (0,1]");
+    if (p->top_k && p->top_p < 1)
+        return bad_number(ctx, "top_p", p->top_p, "1 together with top_k");
+    if (!(p->guidance >= 0) || !isfinite(p->guidance))
+        return bad_number(ctx, "guidance", p->guidance, "0 or more");
+    snprintf(range, sizeof(range), "in [-1,%d]", c->num_classes - 1);
+    if (p->class_id < -1 || p->class_id >= c->num_classes)
+        return bad_number(ctx, "class_id", p->class_id, range);
+    return 0;
+}
+
+static int set_decoding(Model *m, MagvitContext *ctx, const MagvitParams *p)
+{
+    const MgvConfig *c = &ctx->config;
+    MgvMaskSchedule schedule = c->schedule;
+
+    if (p->schedule && mgv_schedule_parse(&schedule, p->schedule) < 0) {
+        mgv_err(&ctx->log, "schedule is '%s', must be cosine, uniform, exp, log, powE or poly:c,..", p->schedule);
+        return MAGVIT_ERR(EINVAL);
+    }
+    *m = (Model){
+        .ctx      = ctx,
+        .task     = p->task,
+        .guidance = p->guidance,
+        .class_id = p->task == MAGVIT_TASK_GENERATE || p->task == MAGVIT_TASK_PREDICT ? p->class_id : -1,
+        .sampler  = {
+            .tokens             = nb_tokens(c),
+            .codes              = c->codebook_size,
+            .steps              = p->steps ? p->steps : c->steps,
+            .schedule           = schedule,
+            .choice_temperature = p->choice_temperature < 0 ? c->choice_temperature : p->choice_temperature,
+            .temperature        = p->temperature < 0 ? c->temperature : p->temperature,
+            .top_k              = p->top_k,
+            .top_p              = p->top_p,
+            .seed               = p->seed,
+        },
+    };
+    return 0;
+}
+
+static int check_task(const MagvitContext *ctx, enum MagvitTask task)
+{
+    static const char *const names[] = { "interp", "predict", "inpaint", "outpaint", "generate" };
+
+    if ((unsigned)task < MAGVIT_TASK_NB && !(known_tasks(&ctx->config) >> task & 1)) {
+        mgv_err(&ctx->log, "model %s does not know the task %s", ctx->config.name, names[task]);
+        return MAGVIT_ERR(ENOTSUP);
+    }
+    return 0;
+}
+
+int magvit_session_open(MagvitSession **out, MagvitContext *ctx, const MagvitParams *p)
+{
+    const MgvConfig *c = &ctx->config;
+    MgvSynth synth = {
+        .run    = run_job,
+        .free   = free_model,
+        .window = { c->frames, c->height, c->width },
+        .latent = { c->latent_t, c->latent_h, c->latent_w },
+        .log    = &ctx->log,
+    };
+    Model *m = NULL;
+    int ret;
+
+    *out = NULL;
+    RET(check_task(ctx, p->task));
+    RET(check_decoding(ctx, p));
+    if (!(m = mgv_calloc(1, sizeof(*m))))
+        RET(MAGVIT_ERR(ENOMEM));
+    RET(set_decoding(m, ctx, p));
+    synth.opaque = m;
+    synth.steps  = m->sampler.steps;
+    return mgv_session_open(out, &synth, p);
+
+fail:
+    mgv_freep(&m);
+    return ret;
+}
