@@ -302,7 +302,7 @@ static MgvPlan *all_ops(const MgvSafetensors *st)
     return p;
 }
 
-static int run_all(MgvExec *exec, const MgvPlan *p, float out[36])
+static int run_all(const MgvBackend *b, MgvExec *exec, const MgvPlan *p, float out[36])
 {
     float in[54];
     uint64_t state = 3;
@@ -310,42 +310,50 @@ static int run_all(MgvExec *exec, const MgvPlan *p, float out[36])
 
     for (i = 0; i < 54; i++)
         in[i] = unit_float(&state);
-    RET(mgv_host_write(exec, p->inputs[0], in, sizeof(in)));
-    RET(mgv_host_run(exec));
-    RET(mgv_host_read(exec, p->outputs[0], out, 36 * sizeof(*out)));
+    RET(b->write(exec, p->inputs[0], in, sizeof(in)));
+    RET(b->run(exec));
+    RET(b->read(exec, p->outputs[0], out, 36 * sizeof(*out)));
 fail:
     return ret;
 }
 
-/* The number of threads, and running again, do not change a bit. The file may be closed after compiling. */
+/* Twice with a number of threads, the model file closed after compiling. */
+static void run_twice(const MgvBackend *b, int threads, float out[2][36])
+{
+    const MgvDeviceSettings s = { NULL, threads };
+    MgvSafetensors *st = open_weights();
+    MgvPlan *p = all_ops(st);
+    size_t weights, work;
+    MgvDevice *dev;
+    MgvExec *exec;
+    int i;
+
+    CU_ASSERT_EQUAL_FATAL(b->open(&dev, &s, &unit_log), 0);
+    CU_ASSERT(strlen(b->describe(dev)) > 0);
+    CU_ASSERT_EQUAL_FATAL(b->compile(&exec, dev, p), 0);
+    mgv_safetensors_close(&st);
+    for (i = 0; i < 2; i++)
+        CU_ASSERT_EQUAL(run_all(b, exec, p, out[i]), 0);
+    b->memory(exec, &weights, &work);
+    CU_ASSERT(weights > 0 && work >= p->arena_size);
+    b->free(&exec);
+    mgv_plan_free(&p);
+    b->close(&dev);
+}
+
+/* The number of threads, and running again, do not change a bit. */
 static void test_threads(void)
 {
     static const int threads[] = { 1, 2, 3, 7 };
-    float first[36], out[36];
+    float first[2][36], out[2][36];
     size_t i, k;
 
-    for (i = 0; i < MGV_ARRAY_LEN(threads); i++) {
-        MgvSafetensors *st = open_weights();
-        MgvDevice *dev = open_device(threads[i]);
-        MgvPlan *p = all_ops(st);
-        MgvExec *exec;
-        size_t weights, work;
-
-        CU_ASSERT(dev->threads >= 1 && dev->threads <= threads[i]);
-        CU_ASSERT_EQUAL_FATAL(mgv_host_compile(&exec, dev, p), 0);
-        mgv_safetensors_close(&st);
-        for (k = 0; k < 2; k++) {
-            CU_ASSERT_EQUAL(run_all(exec, p, out), 0);
-            if (!i && !k)
-                memcpy(first, out, sizeof(out));
-            CU_ASSERT(!memcmp(first, out, sizeof(out)));
+    for (k = 0; mgv_backends[k]; k++)
+        for (i = 0; i < MGV_ARRAY_LEN(threads); i++) {
+            run_twice(mgv_backends[k], threads[i], i ? out : first);
+            CU_ASSERT(!memcmp(first[0], i ? out[0] : first[1], sizeof(*out)));
+            CU_ASSERT(!i || !memcmp(first[0], out[1], sizeof(*out)));
         }
-        mgv_host_memory(exec, &weights, &work);
-        CU_ASSERT(weights > 0 && work >= p->arena_size);
-        mgv_host_free(&exec);
-        mgv_plan_free(&p);
-        mgv_host_close(&dev);
-    }
 }
 
 typedef struct Tapped {
@@ -372,13 +380,13 @@ static void test_tap(void)
 
     CU_ASSERT_EQUAL_FATAL(mgv_host_compile(&exec, dev, p), 0);
     mgv_host_tap(exec, tap, &t);
-    CU_ASSERT_EQUAL(run_all(exec, p, out), 0);
+    CU_ASSERT_EQUAL(run_all(&mgv_backend_ref, exec, p, out), 0);
     CU_ASSERT_EQUAL(t.count, p->nb_ops);
     t = (Tapped){ 0, 3 };
-    CU_ASSERT_EQUAL(run_all(exec, p, out), MAGVIT_ERR(ECANCELED));
+    CU_ASSERT_EQUAL(run_all(&mgv_backend_ref, exec, p, out), MAGVIT_ERR(ECANCELED));
     CU_ASSERT_EQUAL(t.count, 3);
     mgv_host_tap(exec, NULL, NULL);
-    CU_ASSERT_EQUAL(run_all(exec, p, out), 0);
+    CU_ASSERT_EQUAL(run_all(&mgv_backend_ref, exec, p, out), 0);
     CU_ASSERT_EQUAL(t.count, 3);
     mgv_host_free(&exec);
     CU_ASSERT_PTR_NULL(exec);
@@ -412,31 +420,47 @@ static void test_wrong_data(void)
     mgv_safetensors_close(&st);
 }
 
-static void test_alloc(void)
+static int open_and_compile(const MgvBackend *b, MgvDevice **dev, MgvExec **exec, const MgvPlan *p)
 {
     const MgvDeviceSettings s = { NULL, 2 };
-    MgvSafetensors *st = open_weights();
-    MgvPlan *p = all_ops(st);
-    MgvDevice *dev;
-    MgvExec *exec;
+    int ret;
+
+    unit_log_reset();
+    RET(b->open(dev, &s, &unit_log));
+    RET(b->compile(exec, *dev, p));
+fail:
+    return ret;
+}
+
+static void check_alloc(const MgvBackend *b, const MgvPlan *p)
+{
     int k, ret = -1;
 
-    for (k = 1; k < 200 && ret < 0; k++) {
-        dev  = NULL;
-        exec = NULL;
-        unit_log_reset();
+    for (k = 1; k < 300 && ret < 0; k++) {
+        MgvDevice *dev = NULL;
+        MgvExec *exec  = NULL;
+
         mgv_alloc_fail_at = k;
-        ret = mgv_host_open(&dev, &s, &unit_log);
-        if (ret == 0)
-            ret = mgv_host_compile(&exec, dev, p);
+        ret = open_and_compile(b, &dev, &exec, p);
         mgv_alloc_fail_at = 0;
-        CU_ASSERT(ret == 0 || ret == MAGVIT_ERR(ENOMEM));
+        CU_ASSERT(ret == 0 || ret == MAGVIT_ERR(ENOMEM) || (ret == MAGVIT_ERROR_DEVICE && b != &mgv_backend_ref));
         CU_ASSERT_EQUAL(!exec, ret < 0);
         CU_ASSERT_EQUAL(unit_lines, ret < 0);
-        mgv_host_free(&exec);
-        mgv_host_close(&dev);
+        if (exec)
+            b->free(&exec);
+        b->close(&dev);
     }
     CU_ASSERT(ret == 0 && k > 20);
+}
+
+static void test_alloc(void)
+{
+    MgvSafetensors *st = open_weights();
+    MgvPlan *p = all_ops(st);
+    int i;
+
+    for (i = 0; mgv_backends[i]; i++)
+        check_alloc(mgv_backends[i], p);
     mgv_plan_free(&p);
     mgv_safetensors_close(&st);
 }
@@ -456,7 +480,7 @@ static void *caller_main(void *arg)
 
     c->ret = mgv_host_compile(&exec, c->dev, c->plan);
     for (i = 0; i < 20 && c->ret >= 0; i++)
-        c->ret = run_all(exec, c->plan, c->out);
+        c->ret = run_all(&mgv_backend_ref, exec, c->plan, c->out);
     mgv_host_free(&exec);
     return NULL;
 }
