@@ -30,6 +30,7 @@
 
 /* One row per file golden_<stem>.c: X(stem). */
 #define GOLDEN_PARTS(X) \
+    X(cond) \
     X(model) \
     X(sampler)
 
