@@ -102,7 +102,7 @@ static int parse(AVFilterContext *ctx, int *moves)
                    expr_names[i]);
             return AVERROR(EINVAL);
         }
-        if (av_expr_parse(&s->expr[i], s->str[i], var_names, NULL, NULL, NULL, NULL, 0, ctx) < 0) {
+        if (av_expr_parse(&s->expr[i], s->str[i], var_names, NULL, NULL, NULL, NULL, AV_LOG_MAX_OFFSET, ctx) < 0) {
             av_log(ctx, AV_LOG_ERROR, "Option %s: %s is not valid, expected an expression of iw, ih, n, t\n",
                    expr_names[i], s->str[i]);
             return AVERROR(EINVAL);

@@ -52,7 +52,7 @@ static int eval_fps(const char *expr, double source_fps, double *res, AVFilterCo
     static const char *const names[] = { "source_fps", NULL };
 
     return av_expr_parse_and_eval(res, expr, names, &source_fps, NULL, NULL,
-                                  NULL, NULL, NULL, 0, ctx);
+                                  NULL, NULL, NULL, AV_LOG_MAX_OFFSET, ctx);
 }
 
 /* Output rate over input rate. A rate that the source's is multiplied with is

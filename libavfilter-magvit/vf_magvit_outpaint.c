@@ -65,10 +65,11 @@ static int eval(AVFilterContext *ctx, const char *name, const char *expr, int ma
                 int var, int alias, int *out)
 {
     MagvitOutpaintContext *s = ctx->priv;
-    double res;
+    double res = NAN;
+    int ret = av_expr_parse_and_eval(&res, expr, var_names, s->vars, NULL, NULL,
+                                     NULL, NULL, NULL, AV_LOG_MAX_OFFSET, ctx);
 
-    if (av_expr_parse_and_eval(&res, expr, var_names, s->vars, NULL, NULL, NULL, NULL, NULL, 0, ctx) < 0 ||
-        (!may_be_unknown && !(fabs(res) < 1 << 30))) {
+    if (!may_be_unknown && (ret < 0 || !(fabs(res) < 1 << 30))) {
         av_log(ctx, AV_LOG_ERROR, "Option %s: %s is not valid, expected a number of pixels "
                "or an expression as in the pad filter\n", name, expr);
         return AVERROR(EINVAL);
