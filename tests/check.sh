@@ -1,0 +1,20 @@
+#!/bin/sh
+#
+# All tests, from a fresh clone on: packages, library, patched ffmpeg, then
+# make check. The last line is "N passed, N failed"; 0 is left with if none did.
+# Part of libmagvit, LGPL-2.1-or-later, see LICENSE.
+#
+# usage: tests/check.sh [--with-ffmpeg-src=DIR]
+cd "$(dirname "$0")/.." || exit 1
+
+log=build/check.log
+if ! tools/setup.sh "$@"; then
+    echo "0 passed, 1 failed"
+    exit 1
+fi
+{ make check 2>&1; echo "status $?"; } | tee $log | grep -v '^status '
+tests=$(grep -c '^ok ' $log)
+echo "($tests filter tests among them; the log is $log)"
+# the sum of make check, repeated so that it is last
+grep '^[0-9]* passed, [0-9]* failed$' $log | tail -n 1
+grep -q '^status 0$' $log

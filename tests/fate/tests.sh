@@ -1,0 +1,374 @@
+# The tests that run.sh runs: a function a test, which prints what is wrong and
+# returns 1, or 0. list.txt says what each one proves.
+# Part of libmagvit, LGPL-2.1-or-later, see LICENSE.
+
+# ---------------------------------------------------------------- interpolation
+
+test_interp_known() {
+    for format in $formats; do
+        src=$(source 40x24 10 5 "$format")
+        md5 "$src" null > "$tmp/in" && md5 "$src" "magvit_interp=factor=4:$opts" > "$tmp/out" || return 1
+        count "$format" 20 "$tmp/out" || return 1
+        every 4 "$tmp/out" > "$tmp/known"
+        same "$format" "$tmp/in" "$tmp/known" || return 1
+        # and the others are new: neither of the frames around them
+        head -n 16 "$tmp/out" | awk 'NR % 4 != 1' | sort -u > "$tmp/new"
+        count "$format, synthesised" 12 "$tmp/new" || return 1
+        [ -z "$(sort "$tmp/in" | comm -12 - "$tmp/new")" ] || note "$format: copies instead of new frames" || return 1
+    done
+}
+
+test_interp_count() {
+    n=1
+    while [ $n -le 20 ]; do
+        md5 "$(source 16x16 25 $n gray)" "magvit_interp=factor=3:$opts" > "$tmp/out" || return 1
+        count "$n frames" $((3 * n)) "$tmp/out" || return 1
+        n=$((n + 1))
+    done
+    for factor in 1 2 5 7 15; do
+        md5 "$(source 16x16 25 9 gray)" "magvit_interp=factor=$factor:$opts" > "$tmp/out" || return 1
+        count "factor $factor" $((9 * factor)) "$tmp/out" || return 1
+    done
+}
+
+test_interp_hold() {
+    src=$(source 32x32 25 6 yuv420p)
+    md5 "$src" null | tail -n 1 > "$tmp/last"
+    md5 "$src" "magvit_interp=factor=5:$opts" > "$tmp/out" || return 1
+    tail -n 5 "$tmp/out" | sort -u > "$tmp/held"
+    same "held frames" "$tmp/last" "$tmp/held" || return 1
+    stamps "$src" "magvit_interp=factor=5:$opts" | tail -n 5 | grep -c 'generated=0' > "$tmp/n"
+    [ "$(cat "$tmp/n")" = 5 ] || note "held frames are marked as generated"
+}
+
+test_interp_stamps() {
+    {
+        stamps "$(source 16x16 30000/1001 9 gray)" "magvit_interp=factor=2:$opts" &&
+        stamps "$(source 16x16 24 4 gray)" "magvit_interp=factor=15:$opts" &&
+        stamps "$(source 16x16 24 9 gray)" "magvit_interp=60:$opts" &&
+        stamps "$(source 16x16 24000/1001 9 gray)" "magvit_interp=source_fps*5/2:$opts" &&
+        stamps "$(source 16x16 25 5 gray)" "magvit_interp=$opts" &&
+        stamps "$(source 16x16 25 1 gray)" "magvit_interp=factor=3:$opts"
+    } | with_reference interp-stamps
+}
+
+test_interp_variable_rate() {
+    # frames 0 1 2 5 9 10 14 of 25 a second, and a stream that starts late
+    src="$(source 16x16 25 15 gray),select=lt(n\,3)+eq(n\,5)+eq(n\,9)+eq(n\,10)+eq(n\,14)"
+    stamps "$src" "setpts=PTS+7,magvit_interp=factor=4:$opts" > "$tmp/stamps" || return 1
+    with_reference interp-variable-rate < "$tmp/stamps"
+}
+
+test_interp_stamps_rise() {
+    for rate in 25 24000/1001 60; do
+        for fps in source_fps*2 source_fps*7 50 60 120000/1001; do
+            stamps "$(source 16x16 $rate 8 gray)" "magvit_interp=fps=$fps:$opts" > "$tmp/s" || return 1
+            awk -v what="$rate to $fps" '
+                NR == 1 { next }
+                { sub(/^pts:/, "", $1); if (NR > 2 && $1 + 0 <= last) bad = 1; last = $1 + 0; n++ }
+                END { if (bad || n < 6) { print what ": " n " frames, stamps do not rise or frames are missing"; exit 1 } }
+            ' "$tmp/s" || return 1
+        done
+    done
+}
+
+test_interp_seed() {
+    src=$(source 32x32 10 4 yuv444p)
+    md5 "$src" "magvit_interp=factor=4:seed=1:$opts" > "$tmp/a" &&
+    md5 "$src" "magvit_interp=factor=4:seed=2:$opts" > "$tmp/b" || return 1
+    differ "seeds 1 and 2" "$tmp/a" "$tmp/b" || return 1
+    every 4 "$tmp/a" > "$tmp/c"; every 4 "$tmp/b" > "$tmp/d"
+    same "known frames" "$tmp/c" "$tmp/d"
+}
+
+test_interp_shards() {
+    # factor 5: three gaps a window, so frame 6 begins the third one
+    md5 "$(source 32x32 10 13 gray)" "magvit_interp=factor=5:$opts" > "$tmp/whole" &&
+    md5 "$(source 32x32 10 13 gray),trim=start_frame=6" "magvit_interp=factor=5:first_index=6:$opts" > "$tmp/tail" || return 1
+    tail -n 35 "$tmp/whole" > "$tmp/expected"
+    same "second part" "$tmp/expected" "$tmp/tail"
+}
+
+# ---------------------------------------------------------------- inpainting
+
+# around: four crops around the hole at 8,8 16x12 of 40x32, and the hole itself
+around="split=5[a][b][c][d][e];[a]crop=40:8:0:0:exact=1[t];[b]crop=40:12:0:20:exact=1[u];"
+around="$around[c]crop=8:12:0:8:exact=1[l];[d]crop=16:12:24:8:exact=1[r];[e]crop=16:12:8:8:exact=1[h]"
+
+# hole SOURCE FILTER: writes $tmp/around and $tmp/hole
+hole() {
+    ff -f lavfi -i "$1" -filter_complex "[0:v]$2,$around" -map '[t]' -map '[u]' -map '[l]' -map '[r]' -map '[h]' \
+        -fps_mode passthrough -f framemd5 "$tmp/all" || return 1
+    grep '^[0-3],' "$tmp/all" | sort > "$tmp/around"
+    sed -n 's/^4,.*, *//p' "$tmp/all" > "$tmp/hole"
+}
+
+test_inpaint_known() {
+    for format in $formats; do
+        src=$(source 40x32 10 5 "$format")
+        hole "$src" null || return 1
+        mv "$tmp/around" "$tmp/around0"; mv "$tmp/hole" "$tmp/hole0"
+        hole "$src" "magvit_inpaint=x=8:y=8:w=16:h=12:$opts" || return 1
+        same "$format outside the hole" "$tmp/around0" "$tmp/around" || return 1
+        count "$format" 5 "$tmp/hole" || return 1
+        [ -z "$(sort "$tmp/hole" > "$tmp/x"; sort "$tmp/hole0" | comm -12 - "$tmp/x")" ] ||
+            note "$format: the hole is not refilled" || return 1
+    done
+}
+
+test_inpaint_count() {
+    for n in 1 2 3 5 12 15 16 17 20; do
+        md5 "$(source 24x24 25 $n gray)" "magvit_inpaint=x=4:y=4:w=8:h=8:$opts" > "$tmp/out" || return 1
+        count "$n frames" $n "$tmp/out" || return 1
+    done
+}
+
+test_inpaint_stamps() {
+    {
+        stamps "$(source 24x24 30000/1001 20 gray)" "magvit_inpaint=x=4:y=4:w=8:h=8:$opts" &&
+        stamps "$(source 24x24 25 12 gray),select=not(eq(mod(n\,3)\,1))" "setpts=PTS+3,magvit_inpaint=x=4:y=4:w=8:h=8:$opts"
+    } | with_reference inpaint-stamps
+}
+
+test_inpaint_moving() {
+    src=$(source 40x32 10 6 yuv420p)
+    md5 "$src" "magvit_inpaint=x=8:y=8:w=16:h=12:$opts" > "$tmp/rect" &&
+    md5 "$src" "magvit_inpaint=x=8+0*n:y=8:w=iw*0.4:h=12:$opts" > "$tmp/mask" || return 1
+    same "rectangle and mask" "$tmp/rect" "$tmp/mask" || return 1
+    md5 "$src" null > "$tmp/in"
+    md5 "$src" "magvit_inpaint=x=iw+n:y=8:w=16:h=12:$opts" > "$tmp/outside" || return 1
+    same "rectangle outside" "$tmp/in" "$tmp/outside" || return 1
+    # leaves to the right after frame 2: the frames after it are untouched
+    md5 "$src" "magvit_inpaint=x=if(lt(n\,3)\,8\,100):y=8:w=16:h=12:$opts" > "$tmp/leaves" || return 1
+    tail -n 3 "$tmp/in" > "$tmp/a"; tail -n 3 "$tmp/leaves" > "$tmp/b"
+    same "frames after it has left" "$tmp/a" "$tmp/b" || return 1
+    head -n 3 "$tmp/in" > "$tmp/a"; head -n 3 "$tmp/leaves" > "$tmp/b"
+    [ "$(paste "$tmp/a" "$tmp/b" | awk '$1 == $2' | wc -l)" = 0 ] || note "a hole is not refilled"
+}
+
+test_inpaint_clip() {
+    # a rectangle over the corner equals its part inside
+    src=$(source 40x32 10 3 yuv420p)
+    md5 "$src" "magvit_inpaint=x=-8:y=-4:w=16:h=12:$opts" > "$tmp/a" &&
+    md5 "$src" "magvit_inpaint=x=0:y=0:w=8:h=8:$opts" > "$tmp/b" || return 1
+    same "clipped rectangle" "$tmp/a" "$tmp/b"
+}
+
+# ---------------------------------------------------------------- outpainting
+
+test_outpaint_known() {
+    for format in $formats; do
+        src=$(source 24x20 10 5 "$format")
+        md5 "$src" null > "$tmp/in" || return 1
+        md5 "$src" "magvit_outpaint=w=40:h=32:x=8:y=8:$opts,crop=24:20:8:8:exact=1" > "$tmp/out" || return 1
+        same "$format" "$tmp/in" "$tmp/out" || return 1
+    done
+}
+
+test_outpaint_geometry() {
+    src=$(source 24x20 10 2 yuv420p)
+    for geometry in w=iw*2:h=ih:x=iw/2:y=0 w=40:h=32:x=-1:y=-1 w=ih*2:h=0:x=\(ow-iw\)/2 \
+        w=41:h=33:x=5:y=3 width=oh*16/9:height=32:x=ow-iw:y=oh-ih w=30:h=30:x=100:y=100; do
+        # the pad filter places the input: what is known must lie where pad puts it
+        for filter in "pad=$geometry" "magvit_outpaint=$geometry:$opts"; do
+            timeout 60 "$FFPROBE" -v error -f lavfi -show_entries stream=width,height -of csv=p=0 "$src,$filter"
+        done | sort -u > "$tmp/size"
+        [ "$(lines "$tmp/size")" = 1 ] || note "$geometry: $(paste -s "$tmp/size")" || return 1
+        # compare under a mask: white where pad puts the input
+        ff -f lavfi -i "$src" -filter_complex "[0]split=3[a][b][c];
+            [a]lutyuv=y=255,pad=$geometry:color=black,extractplanes=y,lut=c0=if(gt(val\,200)\,255\,0),split[m][n];
+            [b]pad=$geometry,extractplanes=y[p];[c]magvit_outpaint=$geometry:$opts,extractplanes=y[o];
+            [p][m]blend=all_mode=and[A];[o][n]blend=all_mode=and[B]" \
+            -map '[A]' -map '[B]' -fps_mode passthrough -f framemd5 "$tmp/both" || return 1
+        sed -n 's/^0,.*, *//p' "$tmp/both" > "$tmp/a"; sed -n 's/^1,.*, *//p' "$tmp/both" > "$tmp/b"
+        same "$geometry" "$tmp/a" "$tmp/b" || return 1
+    done
+}
+
+test_outpaint_stamps() {
+    stamps "$(source 24x24 30000/1001 20 gray)" "setpts=PTS+3,magvit_outpaint=w=32:h=24:x=4:y=0:$opts" | with_reference outpaint-stamps
+}
+
+# ---------------------------------------------------------------- odd input
+
+test_sizes() {
+    for size in 1x1 1x9 9x1 2x2 17x13 33x31 70x50; do
+        w=${size%x*} h=${size#*x}
+        for format in yuv420p gbrp; do
+            src=$(source 96x96 10 3 "$format"),crop=$w:$h:30:30:exact=1
+            md5 "$src" null > "$tmp/in"
+            md5 "$src" "magvit_interp=factor=2:$opts" > "$tmp/out" || return 1
+            every 2 "$tmp/out" > "$tmp/known"
+            same "interp $size $format" "$tmp/in" "$tmp/known" || return 1
+            count "interp $size $format" 6 "$tmp/out" || return 1
+            md5 "$src" "magvit_inpaint=x=0:y=0:w=iw:h=ih:$opts" > "$tmp/out" || return 1
+            count "inpaint $size $format" 3 "$tmp/out" || return 1
+            md5 "$src" "magvit_outpaint=w=iw+8:h=ih+6:x=4:y=2:$opts,crop=$w:$h:4:2:exact=1" > "$tmp/out" || return 1
+            same "outpaint $size $format" "$tmp/in" "$tmp/out" || return 1
+        done
+    done
+}
+
+test_empty() {
+    for filter in magvit_interp=factor=2 magvit_inpaint=x=0:y=0:w=8:h=8 magvit_outpaint=w=32:h=32; do
+        md5 "$(source 16x16 10 5 yuv420p),select=0" "$filter:$opts" > "$tmp/out" 2> "$tmp/err" || note "$filter: $(cat "$tmp/err")" || return 1
+        count "$filter" 0 "$tmp/out" || return 1
+    done
+}
+
+test_interlaced() {
+    ff -v warning -f lavfi -i "$(source 32x32 25 6 yuv420p)" -vf "setfield=tff,magvit_interp=factor=2:$opts" -f null - 2> "$tmp/err" || return 1
+    [ "$(grep -c 'magvit_interp.*nterlaced' "$tmp/err")" = 1 ] || note "expected one warning: $(cat "$tmp/err")"
+}
+
+# shown FILTER: what showinfo says of each frame, without samples and stamps
+shown() {
+    ff -v info -f lavfi -i "$(source 32x32 25 4 yuv422p10le)" -vf "setsar=4/3,setfield=tff,$props,$1,showinfo" -f null - 2>&1 |
+        grep -o 'sar:[0-9/]*\|i:[TBP]\|iskey:[01]\|fmt:[a-z0-9]*\|color_[a-z]*:[a-z0-9]*' > "$tmp/fields"
+    grep -v iskey "$tmp/fields" | sort -u
+}
+
+test_properties() {
+    # colour, aspect and field order leave as they came, a synthesised frame is no key frame
+    props=setparams=range=pc:colorspace=bt709:color_primaries=bt470bg:color_trc=smpte2084
+    shown null > "$tmp/null"
+    grep -q smpte2084 "$tmp/null" || note "the source has no properties: $(cat "$tmp/null")" || return 1
+    for filter in magvit_inpaint=x=0:y=0:w=8:h=8 magvit_outpaint=w=48:h=40 magvit_interp=factor=3; do
+        shown "$filter:$opts" > "$tmp/out"
+        same "$filter" "$tmp/null" "$tmp/out" || return 1
+    done
+    [ "$(grep iskey "$tmp/fields" | paste -s -d' ')" = "$(for i in 1 2 3 4; do printf 'iskey:1 iskey:0 iskey:0 '; done | sed 's/ $//')" ] ||
+        note "key frames: $(grep iskey "$tmp/fields" | paste -s -d' ')"
+}
+
+# ---------------------------------------------------------------- errors
+
+test_model_errors() {
+    src=$(source 16x16 10 3 yuv420p)
+    head -c 20000 $tiny > "$tmp/truncated.safetensors"
+    echo "this is a text" > "$tmp/text.safetensors"
+    : > "$tmp/empty.safetensors"
+    refuses "no-such-file" -f lavfi -i "$src" -vf magvit_interp=model="$tmp/no-such-file.safetensors" &&
+    refuses "truncated"    -f lavfi -i "$src" -vf magvit_interp=model="$tmp/truncated.safetensors" &&
+    refuses "text"         -f lavfi -i "$src" -vf magvit_inpaint=x=0:y=0:w=8:h=8:model="$tmp/text.safetensors" &&
+    refuses "empty"        -f lavfi -i "$src" -vf magvit_outpaint=w=32:h=32:model="$tmp/empty.safetensors"
+}
+
+test_option_errors() {
+    src=$(source 16x16 10 3 yuv420p)
+    refuses "fps: x+1"           -f lavfi -i "$src" -vf magvit_interp=x+1:$opts &&
+    refuses "fps: -3"            -f lavfi -i "$src" -vf magvit_interp=-3:$opts &&
+    refuses "w is not set"       -f lavfi -i "$src" -vf magvit_inpaint=x=1:y=1:h=8:$opts &&
+    refuses "x: foo"             -f lavfi -i "$src" -vf magvit_inpaint=x=foo:y=1:w=8:h=8:$opts &&
+    refuses "within 16x16"       -f lavfi -i "$src" -vf magvit_inpaint=x=16:y=0:w=8:h=8:$opts &&
+    refuses "within 16x16"       -f lavfi -i "$src" -vf magvit_inpaint=x=4:y=4:w=0:h=8:$opts &&
+    refuses "expected at least"  -f lavfi -i "$src" -vf magvit_outpaint=w=8:h=16:$opts &&
+    refuses "h: 1/0"             -f lavfi -i "$src" -vf magvit_outpaint=w=32:h=1/0:$opts &&
+    refuses "schedule"           -f lavfi -i "$src" -vf magvit_interp=schedule=foo:$opts &&
+    refuses "top_"               -f lavfi -i "$src" -vf magvit_interp=top_k=5:top_p=0.5:$opts || return 1
+    # what FFmpeg's own option parser refuses
+    for option in backend=foo factor=99 steps=-1 scale=big seed=x no_such_option=1; do
+        if ff -f lavfi -i "$src" -vf "magvit_interp=$option:model=$tiny" -f null - 2> "$tmp/err"; then
+            note "$option: exit status 0"; return 1
+        fi
+        grep -q "${option%=*}" "$tmp/err" || note "$option is not named: $(cat "$tmp/err")" || return 1
+    done
+}
+
+# ---------------------------------------------------------------- flow
+
+test_two_instances() {
+    src=$(source 32x32 10 6 yuv420p)
+    ff -f lavfi -i "$src" -filter_complex "[0]split[a][b];[a]magvit_interp=factor=2:$opts[x];[b]magvit_outpaint=w=40:h=40:x=4:y=4:$opts[y]" \
+        -map '[x]' -map '[y]' -fps_mode passthrough -f framemd5 "$tmp/both" || return 1
+    sed -n 's/^0,.*, *//p' "$tmp/both" > "$tmp/x"; sed -n 's/^1,.*, *//p' "$tmp/both" > "$tmp/y"
+    md5 "$src" "magvit_interp=factor=2:$opts" > "$tmp/a" &&
+    md5 "$src" "magvit_outpaint=w=40:h=40:x=4:y=4:$opts" > "$tmp/b" || return 1
+    same "interp beside outpaint" "$tmp/a" "$tmp/x" && same "outpaint beside interp" "$tmp/b" "$tmp/y"
+}
+
+test_chain() {
+    md5 "$(source 32x32 10 6 yuv420p)" "magvit_inpaint=x=8:y=8:w=8:h=8:$opts,magvit_interp=factor=3:$opts,magvit_outpaint=w=40:h=32:x=4:y=0:$opts" \
+        > "$tmp/out" || return 1
+    count chain 18 "$tmp/out"
+}
+
+test_early_stop() {
+    src=testsrc2=size=32x32:rate=10 # never ends
+    md5 "$src" "magvit_interp=factor=4:$opts" -frames:v 7 > "$tmp/a" || return 1
+    count "-frames:v 7" 7 "$tmp/a" || return 1
+    md5 "$src" "magvit_interp=factor=4:$opts" -t 0.5 > "$tmp/b" || return 1
+    count "-t 0.5" 20 "$tmp/b" || return 1
+    md5 "$src" "magvit_inpaint=x=8:y=8:w=8:h=8:$opts,trim=end_frame=3" > "$tmp/c" || return 1
+    count "trim" 3 "$tmp/c"
+}
+
+test_deterministic() {
+    src=$(source 48x40 10 8 yuv420p)
+    for filter in magvit_interp=factor=5 magvit_inpaint=x=8:y=8:w=16:h=16 magvit_outpaint=w=64:h=48:x=8:y=4; do
+        md5 "$src" "$filter:$opts" > "$tmp/a" && md5 "$src" "$filter:$opts" > "$tmp/b" &&
+        md5 "$src" "$filter:$opts" -filter_threads 1 > "$tmp/c" &&
+        md5 "$src" "$filter:$opts" -filter_threads 2 > "$tmp/d" || return 1
+        same "$filter, again" "$tmp/a" "$tmp/b" && same "$filter, 1 thread" "$tmp/a" "$tmp/c" &&
+        same "$filter, 2 threads" "$tmp/a" "$tmp/d" || return 1
+    done
+}
+
+test_values() {
+    # floats are finite, and what is made is a picture, not one colour
+    ff -f lavfi -i "$(source 32x32 10 4 gbrpf32le)" -vf "magvit_interp=factor=3:$opts" -fps_mode passthrough -f rawvideo "$tmp/raw" || return 1
+    [ "$(wc -c < "$tmp/raw")" = $((12 * 3 * 4 * 32 * 32)) ] || note "size $(wc -c < "$tmp/raw")" || return 1
+    [ "$(od -An -v -tf4 "$tmp/raw" | grep -ci nan)" = 0 ] && [ "$(od -An -v -tf4 "$tmp/raw" | grep -ci inf)" = 0 ] ||
+        note "not a number" || return 1
+    for filter in "magvit_interp=factor=2:$opts,select=eq(n\,1)" "magvit_inpaint=x=4:y=4:w=24:h=24:$opts,crop=24:24:4:4" \
+        "magvit_outpaint=w=64:h=32:x=0:y=0:$opts,crop=32:32:32:0"; do
+        ff -f lavfi -i "$(source 32x32 10 2 gray)" -vf "$filter" -fps_mode passthrough -frames:v 1 -f rawvideo "$tmp/raw" || return 1
+        [ "$(values "$tmp/raw")" -ge 8 ] || note "$filter: $(values "$tmp/raw") different values" || return 1
+    done
+}
+
+test_info_line() {
+    ff -v info -f lavfi -i "$(source 16x16 10 2 gray)" -vf "magvit_interp=seed=77:$opts" -f null - 2> "$tmp/err" || return 1
+    grep 'magvit_interp.*@.*model' "$tmp/err" > "$tmp/line"
+    count "information" 1 "$tmp/line" || return 1
+    grep -q "sha256 $(sha256sum $tiny | cut -c1-16), .*seed 77" "$tmp/line" || note "$(cat "$tmp/line")"
+}
+
+# ---------------------------------------------------------------- real clip, shipped model, tool
+
+test_sample_clip() {
+    clip=$(ls samples/*.mp4 | head -n 1)
+    ff -i "$clip" -vf trim=end_frame=4,scale=128:128 -f yuv4mpegpipe "$tmp/in.y4m" || return 1
+    ff -i "$tmp/in.y4m" -f framemd5 "$tmp/in.md5" || return 1
+    sed -n 's/^0,.*, *//p' "$tmp/in.md5" > "$tmp/in"
+    ff -i "$tmp/in.y4m" -vf "magvit_interp=factor=5:backend=${BACKEND:-auto}" -fps_mode passthrough -f framemd5 "$tmp/out.md5" || return 1
+    sed -n 's/^0,.*, *//p' "$tmp/out.md5" > "$tmp/out"
+    count "$clip" 20 "$tmp/out" || return 1
+    every 5 "$tmp/out" > "$tmp/known"
+    same "$clip" "$tmp/in" "$tmp/known"
+}
+
+test_containers() {
+    # through real encoders and muxers: rate, frames and duration survive
+    ff -f lavfi -i "$(source 32x32 24 6 yuv420p)" -f lavfi -i sine=d=0.25 -vf "magvit_interp=factor=4:$opts" -c:v mpeg4 -c:a aac "$tmp/a.mp4" &&
+    ff -f lavfi -i "$(source 32x32 24 6 yuv422p10le)" -vf "magvit_interp=factor=4:$opts" -c:v ffv1 "$tmp/a.mkv" || return 1
+    for file in a.mp4 a.mkv; do
+        "$FFPROBE" -v error -count_frames -select_streams v -show_entries stream=r_frame_rate,nb_read_frames -of csv=p=0 "$tmp/$file" > "$tmp/got"
+        [ "$(cat "$tmp/got")" = 96/1,24 ] || note "$file: $(cat "$tmp/got"), expected 96/1,24" || return 1
+    done
+}
+
+test_tool() {
+    ff -f lavfi -i "$(source 32x32 10 5 yuv420p)" -f yuv4mpegpipe "$tmp/in.y4m" &&
+    "$MAGVIT" run interp --quiet --model $tiny --backend "${BACKEND:-auto}" --factor 4 "$tmp/in.y4m" "$tmp/out.y4m" &&
+    ff -i "$tmp/out.y4m" -f framemd5 "$tmp/md5" || return 1
+    sed -n 's/^0,.*, *//p' "$tmp/md5" > "$tmp/tool"
+    ff -i "$tmp/in.y4m" -vf "magvit_interp=factor=4:$opts" -fps_mode passthrough -f framemd5 "$tmp/md5" || return 1
+    sed -n 's/^0,.*, *//p' "$tmp/md5" > "$tmp/filter"
+    count tool 20 "$tmp/tool" && same "tool and filter" "$tmp/filter" "$tmp/tool" || return 1
+    "$MAGVIT" info --model $tiny > "$tmp/info" && grep -q 32 "$tmp/info" || note "info: $(cat "$tmp/info")" || return 1
+    if "$MAGVIT" run interp --quiet --model "$tmp/none" "$tmp/in.y4m" "$tmp/out.y4m" 2> "$tmp/err"; then
+        note "missing model: exit status 0"; return 1
+    fi
+    [ "$(lines "$tmp/err")" = 1 ] || note "missing model: $(cat "$tmp/err")"
+}
