@@ -429,8 +429,6 @@ static int next_repair(MagvitSession *s, Output *o)
 
     if (!is_ready(s))
         return MAGVIT_ERR(EAGAIN);
-    if (s->current >= s->end)
-        return MAGVIT_ERROR_EOF;
     /* a window that the stream ends in is the last, and gives all of its frames */
     if (s->current == (s->window + 1) * hop && s->end > window_end(s)) {
         RET(keep_tail(s, s->current));
@@ -439,6 +437,8 @@ static int next_repair(MagvitSession *s, Output *o)
         if (!is_ready(s))
             return MAGVIT_ERR(EAGAIN);
     }
+    if (s->current >= s->end)
+        return MAGVIT_ERROR_EOF;
     s->back = position(s);
     pic = frame_at(s, s->current);
     *o  = (Output){ s->current, (int)(s->current - s->window * hop), pic->pts, pic->duration };
