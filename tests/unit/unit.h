@@ -38,7 +38,8 @@
     X(plan) \
     X(host) \
     X(config) \
-    X(sampler)
+    X(sampler) \
+    X(session)
 
 /** add_<stem>_suite() registers the tests of a file, usually by unit_add(). */
 #define X(stem) CU_ErrorCode add_##stem##_suite(void);
