@@ -256,32 +256,28 @@ static int cmd_info(int argc, char **argv)
 
 /* ---- encode, decode ---- */
 
-static int cmd_encode(int argc, char **argv)
+static int with_files(int argc, char **argv, int (*fn)(MagvitContext *, const char *, const char *), const char *files)
 {
     Options o;
     MagvitContext *ctx = NULL;
     int ret;
 
     parse_options(&o, argc, argv, MAGVIT_TASK_INTERP);
-    need_args(&o, 2, "IN.y4m and OUT.tok");
+    need_args(&o, 2, files);
     if ((ret = magvit_open(&ctx, &o.settings)) >= 0)
-        ret = tokens_encode(ctx, o.args[0], o.args[1]);
+        ret = fn(ctx, o.args[0], o.args[1]);
     magvit_close(&ctx);
     return ret;
 }
 
+static int cmd_encode(int argc, char **argv)
+{
+    return with_files(argc, argv, tokens_encode, "IN.y4m and OUT.tok");
+}
+
 static int cmd_decode(int argc, char **argv)
 {
-    Options o;
-    MagvitContext *ctx = NULL;
-    int ret;
-
-    parse_options(&o, argc, argv, MAGVIT_TASK_INTERP);
-    need_args(&o, 2, "IN.tok and OUT.y4m");
-    if ((ret = magvit_open(&ctx, &o.settings)) >= 0)
-        ret = tokens_decode(ctx, o.args[0], o.args[1]);
-    magvit_close(&ctx);
-    return ret;
+    return with_files(argc, argv, tokens_decode, "IN.tok and OUT.y4m");
 }
 
 /* ---- run ---- */
@@ -345,6 +341,8 @@ static int cmd_run(int argc, char **argv)
         usage("run needs a task");
     parse_options(&o, argc - 1, argv + 1, parse_name("task", argv[1], names));
     need_args(&o, 2, "IN.y4m and OUT.y4m");
+    if (o.params.task == MAGVIT_TASK_INPAINT && (o.params.w < 1 || o.params.h < 1))
+        usage("inpaint needs a rectangle: -x X -y Y -w W -h H");
     memset(&s, 0, sizeof(s));
     if ((ret = magvit_open(&ctx, &o.settings)) >= 0 && (ret = stream_open(&s, ctx, &o)) >= 0)
         ret = stream_run(&s);
