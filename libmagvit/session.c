@@ -535,7 +535,7 @@ fail:
 static void fade_tail(MagvitSession *s, int64_t number)
 {
     for (int i = 0; i < s->p.overlap; i++)
-        if (s->tail_number[i] == number)
+        if (s->tail_number[i] >= 0 && s->tail_number[i] == number)
             mgv_picture_mix(s->work, s->tail[i], 1 - (i + 1.0) / (s->p.overlap + 1), 0);
 }
 
