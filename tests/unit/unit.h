@@ -39,6 +39,10 @@
     X(host) \
     X(config) \
     X(sampler) \
+    X(image) \
+    X(cond) \
+    X(window) \
+    X(blend) \
     X(session)
 
 /** add_<stem>_suite() registers the tests of a file, usually by unit_add(). */

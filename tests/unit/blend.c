@@ -1,0 +1,271 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/* Joining made to given pixels: no step at borders, no flicker in time. */
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libmagvit/video.h"
+#include "tests/unit/unit.h"
+
+enum { W = 96, H = 72 };
+
+static float *picture(void)
+{
+    return mgv_calloc(W * H, 3 * sizeof(float));
+}
+
+static void fill(float *p, float r, float g, float b)
+{
+    for (int i = 0; i < W * H; i++) {
+        p[i * 3]     = r;
+        p[i * 3 + 1] = g;
+        p[i * 3 + 2] = b;
+    }
+}
+
+/* Weights fall to the edges, and sum to one once divided. */
+static void test_tiles(void)
+{
+    float *sum = picture(), *tile = picture(), weight[W * H] = { 0 };
+
+    for (int i = 0; i < 48 * 40 * 3; i++)
+        tile[i] = 0.75f;
+    for (int y = -4; y < H; y += 32)
+        for (int x = -5; x < W; x += 40)
+            mgv_blend_add(sum, weight, W, H, tile, 48, 40, x, y, 8);
+    mgv_blend_finish(sum, weight, W * H);
+    for (int i = 0; i < W * H; i++) {
+        CU_ASSERT(weight[i] > 0);
+        CU_ASSERT_DOUBLE_EQUAL(sum[i * 3 + 1], 0.75, 1e-6);
+    }
+    /* two tiles of different level: a straight line between them */
+    memset(sum, 0, W * H * 3 * sizeof(*sum));
+    memset(weight, 0, sizeof(weight));
+    mgv_blend_add(sum, weight, W, H, tile, 48, 40, 0, 0, 8);
+    memset(tile, 0, 48 * 40 * 3 * sizeof(*tile));
+    mgv_blend_add(sum, weight, W, H, tile, 48, 40, 40, 0, 8);
+    mgv_blend_finish(sum, weight, W * H);
+    for (int x = 0; x < 88; x++) {
+        double want = x < 40 ? 0.75 : x >= 48 ? 0 : 0.75 * (48 - x - 0.5) / 8;
+        CU_ASSERT_DOUBLE_EQUAL(sum[(20 * W + x) * 3], want, 1e-6);
+    }
+    CU_ASSERT_EQUAL(sum[(50 * W) * 3], 0); // no tile, and no division by 0
+    mgv_freep(&sum);
+    mgv_freep(&tile);
+}
+
+/* Mean of the pixels just inside a hole against the level outside. */
+static void check_hole(MgvRect r, float r_off, float g_off, float b_off)
+{
+    float *made = picture(), *given = picture();
+    uint8_t *known = mgv_calloc(W * H, 1);
+    MgvBlend *b = NULL;
+    double inside[3] = { 0 };
+    int n = 0, bad = 0;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    fill(given, 0.4f, 0.5f, 0.6f);
+    fill(made, 0.4f + r_off, 0.5f + g_off, 0.6f + b_off);
+    for (int y = 0; y < H; y++)
+        for (int x = 0; x < W; x++) {
+            known[y * W + x] = x < r.x || x >= r.x + r.w || y < r.y || y >= r.y + r.h;
+            if (!known[y * W + x]) // what lies under the hole must not count
+                given[(y * W + x) * 3] = 1;
+        }
+    mgv_blend_hole(b, made, given, known, W, H);
+    for (int y = 0; y < H; y++)
+        for (int x = 0; x < W; x++) {
+            const float *v = made + (y * W + x) * 3;
+            int border = x == r.x || x == r.x + r.w - 1 || y == r.y || y == r.y + r.h - 1;
+
+            if (known[y * W + x])
+                bad |= memcmp(v, given + (y * W + x) * 3, 3 * sizeof(*v)) != 0;
+            else
+                bad |= !(fabsf(v[0] - 0.4f) <= fabsf(r_off) + 1e-6f); // never overshoots
+            if (known[y * W + x] || !border)
+                continue;
+            n++;
+            for (int c = 0; c < 3; c++)
+                inside[c] += v[c];
+        }
+    CU_ASSERT(!bad && n > 0);
+    CU_ASSERT_DOUBLE_EQUAL(inside[0] / n, 0.4, 1 / 255.0);
+    CU_ASSERT_DOUBLE_EQUAL(inside[1] / n, 0.5, 1 / 255.0);
+    CU_ASSERT_DOUBLE_EQUAL(inside[2] / n, 0.6, 1 / 255.0);
+    mgv_blend_free(&b);
+    mgv_freep(&made);
+    mgv_freep(&given);
+    mgv_freep(&known);
+}
+
+static void test_holes(void)
+{
+    check_hole((MgvRect){ 30, 20, 32, 32 }, 0.05f, -0.05f, 0.02f);
+    check_hole((MgvRect){ 31, 21, 1, 1 }, 0.1f, 0.1f, 0.1f);
+    check_hole((MgvRect){ 3, 0, 50, 60 }, -0.08f, 0.03f, 0);
+    check_hole((MgvRect){ 0, 0, 20, H }, 0.05f, 0.05f, 0.05f); // a border
+    check_hole((MgvRect){ 70, 50, 26, 22 }, 0.06f, 0, -0.06f); // a corner
+}
+
+static void test_hole_without_evidence(void)
+{
+    float *made = picture(), *given = picture();
+    uint8_t *known = mgv_calloc(W * H, 1);
+    MgvBlend *b = NULL;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    fill(made, 0.3f, 1.5f, -0.5f);
+    fill(given, 0.9f, 0.9f, 0.9f);
+    memset(known, 2, W); // given, but not made: says nothing of the error
+    mgv_blend_hole(b, made, given, known, W, H);
+    CU_ASSERT_EQUAL(made[0], 0.9f);
+    CU_ASSERT_DOUBLE_EQUAL(made[W * 3], 0.3, 1e-6);
+    CU_ASSERT_EQUAL(made[W * 3 + 1], 1); // clipped
+    CU_ASSERT_EQUAL(made[W * 3 + 2], 0);
+    mgv_blend_free(&b);
+    mgv_freep(&made);
+    mgv_freep(&given);
+    mgv_freep(&known);
+}
+
+/* Any size down to a pixel stays inside its memory. */
+static void test_sizes(void)
+{
+    static const int sizes[][2] = { { 1, 1 }, { 2, 1 }, { 1, 500 }, { 500, 1 }, { 3, 3 }, { 5, 4 }, { 33, 65 } };
+
+    for (size_t i = 0; i < MGV_ARRAY_LEN(sizes); i++) {
+        int w = sizes[i][0], h = sizes[i][1];
+        float *made = mgv_calloc((size_t)w * h, 3 * sizeof(*made)), *given = mgv_calloc((size_t)w * h, 3 * sizeof(*given));
+        uint8_t *known = mgv_calloc((size_t)w * h, 1);
+        MgvAnchor a = { given, given };
+        MgvBlend *b = NULL;
+
+        CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, w, h), 0);
+        known[0] = 1;
+        given[0] = 0.5f;
+        mgv_blend_hole(b, made, given, known, w, h);
+        CU_ASSERT_EQUAL(made[0], 0.5f);
+        mgv_blend_time(b, made, &a, &a, 0.5, 8, w, h);
+        mgv_blend_time(b, made, &a, NULL, 0, 70, w, h);
+        CU_ASSERT_DOUBLE_EQUAL(made[0], 0.5, 1e-5);
+        mgv_blend_free(&b);
+        mgv_freep(&made);
+        mgv_freep(&given);
+        mgv_freep(&known);
+    }
+}
+
+/* A decoder that dims and blurs: where nothing moves the frame between is the given one, level and detail. */
+static void test_still(void)
+{
+    float *given = picture(), *made_a = picture(), *made = picture();
+    MgvAnchor a = { given, made_a };
+    MgvBlend *b = NULL;
+    double worst = 0;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    for (int i = 0; i < W * H * 3; i++)
+        given[i] = 0.5f + (i / 3 % 2 ? 0.1f : -0.1f);
+    fill(made_a, 0.45f, 0.45f, 0.45f);
+    fill(made, 0.45f, 0.45f, 0.45f);
+    mgv_blend_time(b, made, &a, &a, 0.3, 8, W, H);
+    for (int i = 0; i < W * H * 3; i++)
+        worst = fmax(worst, fabs(made[i] - given[i]));
+    CU_ASSERT(worst < 1 / 255.0);
+    mgv_blend_free(&b);
+    mgv_freep(&given);
+    mgv_freep(&made_a);
+    mgv_freep(&made);
+}
+
+/* Where much moves, detail of the neighbours is not laid over the frame, but its level is right. */
+static void test_moving(void)
+{
+    float *ga = picture(), *gz = picture(), *ma = picture(), *made = picture();
+    MgvAnchor a = { ga, ma }, z = { gz, ma };
+    MgvBlend *b = NULL;
+    double mean = 0, ripple = 0;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    for (int i = 0; i < W * H; i++) // bars of 4 pixels that have moved by 4
+        for (int c = 0; c < 3; c++) {
+            ga[i * 3 + c] = i % W / 4 % 2 ? 0.9f : 0.1f;
+            gz[i * 3 + c] = i % W / 4 % 2 ? 0.1f : 0.9f;
+        }
+    fill(ma, 0.45f, 0.45f, 0.45f);
+    fill(made, 0.45f, 0.45f, 0.45f);
+    mgv_blend_time(b, made, &a, &z, 0.25, 8, W, H);
+    for (int y = 20; y < 52; y++)
+        for (int x = 24; x < 72; x++) {
+            mean  += made[(y * W + x) * 3] / (32 * 48);
+            ripple = fmax(ripple, fabs(made[(y * W + x) * 3] - 0.5));
+        }
+    CU_ASSERT_DOUBLE_EQUAL(mean, 0.5, 1 / 255.0);
+    CU_ASSERT(ripple < 0.02); // the mixed bars would give 0.2
+    mgv_blend_free(&b);
+    mgv_freep(&ga);
+    mgv_freep(&gz);
+    mgv_freep(&ma);
+    mgv_freep(&made);
+}
+
+/* The mean level runs in a straight line between frames of different level. */
+static void test_fade(void)
+{
+    float *ga = picture(), *gz = picture(), *ma = picture(), *mz = picture(), *made = picture();
+    MgvAnchor a = { ga, ma }, z = { gz, mz };
+    MgvBlend *b = NULL;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    fill(ga, 0.2f, 0.2f, 0.2f);
+    fill(gz, 0.6f, 0.6f, 0.6f);
+    fill(ma, 0.25f, 0.25f, 0.25f);
+    fill(mz, 0.57f, 0.57f, 0.57f);
+    for (int i = 1; i < 8; i++) {
+        float phi = i / 8.0f, level = 0.25f + phi * 0.32f;
+
+        fill(made, level, level, level);
+        mgv_blend_time(b, made, &a, &z, phi, 8, W, H);
+        CU_ASSERT_DOUBLE_EQUAL(made[(30 * W + 30) * 3], 0.2 + phi * 0.4, 1e-4);
+    }
+    mgv_blend_free(&b);
+    mgv_freep(&ga);
+    mgv_freep(&gz);
+    mgv_freep(&ma);
+    mgv_freep(&mz);
+    mgv_freep(&made);
+}
+
+CU_ErrorCode add_blend_suite(void)
+{
+    static const UnitTest tests[] = {
+        { "tiles", test_tiles },
+        { "no step at the edge of a hole", test_holes },
+        { "no evidence, no correction", test_hole_without_evidence },
+        { "any size", test_sizes },
+        { "still pictures", test_still },
+        { "moving pictures", test_moving },
+        { "fades", test_fade },
+        { NULL, NULL }
+    };
+    return unit_add("blend", tests);
+}
