@@ -5,6 +5,12 @@
 
 Learning rate and crop size follow the wall clock, so a run ends when it was told to.
 An existing checkpoint in --out is resumed.
+
+A short run does not have the time to find out by itself what a code should say: its latents stay on a line
+and its codebook is wasted.  So the first part of a run (guided_until) is guided: the encoder learns to
+output the principal components of each supervoxel, the codebook is their k-means, and the decoder learns
+to invert those codes; linear_start gives both a working initialisation.  After that both are trained end to
+end as in the paper.
 """
 import argparse
 import copy
@@ -17,6 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from magvit import linear_start
 from magvit.config import TokenizerConfig
 from magvit.data import Clips, contact_sheet
 from magvit.tokenizer import Tokenizer
@@ -24,7 +31,7 @@ from magvit.tokenizer import Tokenizer
 
 def to_pixels(batch, device):
     """[N,T,H,W,3] uint8 -> [N,3,T,H,W] in [0,1]"""
-    return torch.from_numpy(batch).to(device).permute(0, 4, 1, 2, 3).float().div_(255).contiguous()
+    return torch.tensor(batch).to(device).permute(0, 4, 1, 2, 3).float().div_(255).contiguous()
 
 
 def to_uint8(x):
@@ -87,6 +94,37 @@ class CodebookEma:
         self.count, self.total, self.pool = d["count"], d["total"], d["pool"]
 
 
+class Guide:
+    """Principal components of the supervoxels: a linear latent in which distance is pixel error."""
+
+    def __init__(self, factors, dim):
+        self.factors, self.dim = factors, dim
+
+    def patches(self, x):
+        """[N,3,T,H,W] -> [N*t*h*w, 3*ft*fh*fw]"""
+        n, c, t, h, w = x.shape
+        a, b, d = self.factors
+        x = x.reshape(n, c, t // a, a, h // b, b, w // d, d)
+        return x.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(-1, c * a * b * d)
+
+    def fit(self, p):
+        """p [M,K] patches; scaled so that the components have unit mean square."""
+        self.mean = p.mean(0)
+        _, v = torch.linalg.eigh((p - self.mean).t() @ (p - self.mean))
+        self.basis = v.flip(1)[:, :self.dim]
+        self.basis = self.basis / ((p - self.mean) @ self.basis).pow(2).mean().sqrt()
+
+    def __call__(self, x):
+        """[N,3,T,H,W] -> [N*t*h*w, dim]"""
+        return (self.patches(x) - self.mean) @ self.basis
+
+    def state_dict(self):
+        return {"mean": self.mean, "basis": self.basis}
+
+    def load_state_dict(self, d):
+        self.mean, self.basis = d["mean"], d["basis"]
+
+
 def entropy_loss(distances, temperature):
     """Mean entropy of softmax(-d/t) minus the entropy of its mean: sharp choices, all codes used."""
     logp = F.log_softmax(-distances / temperature, 1)
@@ -122,6 +160,7 @@ def main():
     ap.add_argument("--cache", required=True, help="folder for decoded clips")
     ap.add_argument("--out", required=True, help="folder for checkpoints and previews")
     ap.add_argument("--minutes", type=float, default=60)
+    ap.add_argument("--init", help="start from the averaged weights of this checkpoint, end to end")
     ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     ap.add_argument("--seed", type=int, default=1)
     args = ap.parse_args()
@@ -140,9 +179,14 @@ def main():
     book = model.quantizer.codebook.weight
     use_ema_book = c["codebook"] == "ema"
     book.requires_grad_(not use_ema_book)
-    opt = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=c["lr"], betas=tuple(c["betas"]))
+    if c["linear_start"]:
+        groups = linear_start.condition(model, c["lr"])
+    else:
+        groups = [{"params": [p for p in model.parameters() if p.requires_grad], "scale": 1.0}]
+    opt = torch.optim.Adam(groups, lr=c["lr"], betas=tuple(c["betas"]))
     codes = CodebookEma(book, c["codebook_decay"])
-    step, elapsed, quantise = 0, 0.0, False
+    guide = Guide(model.cfg.factors(), model.cfg.embedding_dim)
+    step, elapsed = 0, 0.0
     ckpt = os.path.join(args.out, "tokenizer.pt")
     if os.path.exists(ckpt):
         s = torch.load(ckpt, map_location=dev)
@@ -150,8 +194,16 @@ def main():
         ema.load_state_dict(s["ema"])
         opt.load_state_dict(s["opt"])
         codes.load_state_dict(s["codes"])
-        step, elapsed, quantise = s["step"], s["elapsed"], s["quantise"]
+        guide.load_state_dict(s["guide"])
+        step, elapsed = s["step"], s["elapsed"]
         print(f"resumed at step {step}, {elapsed / 60:.1f} min", flush=True)
+    elif args.init:
+        s = torch.load(args.init, map_location=dev)
+        model.load_state_dict(s["ema"])
+        ema.load_state_dict(s["ema"])
+        codes.load_state_dict(s["codes"])
+        guide.load_state_dict(s["guide"])
+        c["guided_until"] = 0
     rng = np.random.default_rng(args.seed + step)
 
     train = Clips(args.data, os.path.join(args.cache, "train"), cfg["height"], cfg["frames"])
@@ -163,13 +215,36 @@ def main():
 
     def save():
         torch.save({"model": model.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(),
-                    "codes": codes.state_dict(), "step": step, "elapsed": elapsed, "quantise": quantise,
-                    "config": cfg}, ckpt + ".tmp")
+                    "codes": codes.state_dict(), "guide": guide.state_dict(), "step": step, "elapsed": elapsed, "config": cfg}, ckpt + ".tmp")
         os.replace(ckpt + ".tmp", ckpt)
+
+    if step == 0 and c["guided_until"] > 0:
+        n = -(-c["guide_patches"] // (guide.patches(torch.zeros(1, 3, cfg["frames"], 64, 64)).shape[0]))
+        size = min(64, cfg["height"])
+        p = torch.cat([guide.patches(to_pixels(train.batch(rng, 1, cfg["frames"], size), dev))[::2] for _ in range(2 * n)])
+        guide.fit(p)
+        codes.init_from((p - guide.mean) @ guide.basis, 20)
+        a = (p - guide.mean) @ guide.basis
+        k = torch.linalg.pinv(guide.basis)
+        e = p - guide.mean - book[model.quantizer.distances(a).argmin(1)] @ k
+        print(f"guide: {len(p)} patches, psnr of the components {-10 * math.log10((p - guide.mean - a @ k).pow(2).mean()):.2f}, "
+              f"of their codes {-10 * math.log10(e.pow(2).mean()):.2f}", flush=True)
+        if c["linear_start"]:
+            clips = [to_pixels(train.batch(rng, 4, cfg["frames"], size), dev) for _ in range(12)]
+            with torch.autocast(dev, dtype=torch.bfloat16, enabled=c["amp"]):
+                share = linear_start.init_encoder(model.encoder, clips, guide)
+            near = [book[model.quantizer.distances(guide(x)).argmin(1)] for x in clips]
+            g = [size // f for f in guide.factors[1:]]
+            near = [q.view(4, -1, *g, q.shape[1]).permute(0, 4, 1, 2, 3) for q in near]
+            with torch.autocast(dev, dtype=torch.bfloat16, enabled=c["amp"]):
+                mse = linear_start.init_decoder(model.decoder, near, clips)
+            print(f"linear start: encoder misses {share:.3f} of the variance, decoder psnr {-10 * math.log10(mse):.2f}", flush=True)
+        ema.load_state_dict(model.state_dict())
 
     total = args.minutes * 60
     last = time.time()
-    last_log = last_save = last_eval = last
+    last_log = last_save = last
+    last_eval = 0
     log = []
     used = torch.zeros(book.shape[0], device=dev)
     while elapsed < total:
@@ -177,33 +252,29 @@ def main():
         size, batch = next((s, b) for until, s, b in c["phases"] if progress < until)
         lr = c["lr"] * min(1, (step + 1) / c["warmup_steps"]) * 0.5 * (1 + math.cos(math.pi * progress))
         for g in opt.param_groups:
-            g["lr"] = lr
+            g["lr"] = lr * g["scale"]
         x = to_pixels(train.batch(rng, batch, cfg["frames"], size), dev)
         with torch.autocast(dev, dtype=torch.bfloat16, enabled=c["amp"]):
             z = model.encoder(x)
         z = z.float()
-        loss_q = z.new_zeros(())
-        if not quantise and progress >= c["plain_until"]:
-            with torch.no_grad(), torch.autocast(dev, dtype=torch.bfloat16, enabled=c["amp"]):
-                v = [model.encoder(to_pixels(train.batch(rng, batch, cfg["frames"], size), dev)).float()
-                     .permute(0, 2, 3, 4, 1).reshape(-1, z.shape[1]) for _ in range(max(1, 16384 * 8 * 8 // (batch * 4 * size * size)))]
-            codes.init_from(torch.cat(v))
-            ema.quantizer.load_state_dict(model.quantizer.state_dict())
-            quantise = True
-        if quantise:
-            v = z.permute(0, 2, 3, 4, 1).reshape(-1, z.shape[1])
-            dist = model.quantizer.distances(v if c["entropy"] else v.detach())
-            ids = dist.argmin(1)
-            q = book[ids]
+        v = z.permute(0, 2, 3, 4, 1).reshape(-1, z.shape[1])
+        guided = progress < c["guided_until"]
+        target = guide(x) if guided else v
+        dist = model.quantizer.distances(target if c["entropy"] else target.detach())
+        ids = dist.argmin(1)
+        q = book[ids]
+        if guided:
+            loss_q = c["guide_weight"] * F.mse_loss(v, target)
+            zq = q.detach()
+        else:
             loss_q = c["commitment"] * F.mse_loss(v, q.detach())
             if not use_ema_book:
                 loss_q = loss_q + c["codebook_weight"] * F.mse_loss(q, v.detach())
             if c["entropy"]:
                 loss_q = loss_q + c["entropy"] * entropy_loss(dist, c["entropy_temperature"])
-            zq = (v + (q - v).detach()).view(z.shape[0], *z.shape[2:], z.shape[1]).permute(0, 4, 1, 2, 3)
-            used.mul_(0.98).add_(torch.bincount(ids, minlength=len(used)).float())
-        else:
-            zq = z
+            zq = v + (q - v).detach()
+        used.mul_(0.98).add_(torch.bincount(ids, minlength=len(used)).float())
+        zq = zq.view(z.shape[0], *z.shape[2:], z.shape[1]).permute(0, 4, 1, 2, 3)
         with torch.autocast(dev, dtype=torch.bfloat16, enabled=c["amp"]):
             y = model.decoder(zq.contiguous())
         d = y.float() - x
@@ -214,7 +285,7 @@ def main():
         norm = torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], c["clip"])
         if torch.isfinite(norm):
             opt.step()
-        if quantise and use_ema_book:
+        if use_ema_book and not guided:
             codes.update(v.detach(), ids)
             if step % c["restart_every"] == 0 and progress < 0.9:
                 codes.restart()

@@ -103,7 +103,9 @@ class Config:
         """From a parsed TOML file; tables that are not part of the model are ignored."""
         top = {k: d[k] for k in ("name", "frames", "height", "width", "multi_task", "num_classes",
                                  "class_names", "inpainting_token") if k in d}
-        return cls(**top, tokenizer=TokenizerConfig(**d.get("tokenizer", {})),
+        top["class_names"] = tuple(top.get("class_names", ()))
+        tok = {k: tuple(v) if isinstance(v, list) else v for k, v in d.get("tokenizer", {}).items()}
+        return cls(**top, tokenizer=TokenizerConfig(**tok),
                    transformer=TransformerConfig(**d.get("transformer", {})),
                    sampler=SamplerConfig(**d.get("sampler", {})))
 

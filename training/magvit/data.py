@@ -1,9 +1,9 @@
 """Clips: decoded once through an ffmpeg pipe, kept as uint8, cropped at random."""
 import csv
 import os
+import struct
 import subprocess
 import zlib
-import struct
 
 import numpy as np
 
@@ -53,8 +53,8 @@ class Clips:
                 self.clips.append(a)
                 self.classes.append(cls)
                 self.names.append(name)
-        # A class is drawn first, then a clip by the root of its length: long clips of one scene
-        # would otherwise crowd out the rest.  The root also tempers tiny classes.
+        # Long clips of one scene would crowd out the rest: within a class a clip weighs the root of its
+        # length, and a class weighs the root of its number of clips.
         seconds = np.array([a.shape[0] for a in self.clips], float) ** 0.5
         cls = np.array(self.classes)
         p = np.zeros(len(cls))
@@ -64,8 +64,9 @@ class Clips:
         self.p = p / p.sum()
 
     def crop(self, rng, frames, size, max_stride=3, augment=True):
-        """A random crop [T,size,size,3] uint8."""
-        a = self.clips[rng.choice(len(self.clips), p=self.p)]
+        """A random crop [T,size,size,3] uint8 and the name of its class."""
+        index = rng.choice(len(self.clips), p=self.p)
+        a = self.clips[index]
         s = int(rng.integers(1, max_stride + 1))
         while (frames - 1) * s >= a.shape[0]:
             s -= 1
@@ -79,11 +80,11 @@ class Clips:
             if rng.random() < 0.3:
                 gain = rng.uniform(0.7, 1.2, 3) * 0.3 + rng.uniform(0.7, 1.2) * 0.7
                 c = np.minimum(c * gain.astype(np.float32), 255).astype(np.uint8)
-        return np.ascontiguousarray(c)
+        return np.ascontiguousarray(c), self.classes[index]
 
     def batch(self, rng, n, frames, size, **kw):
         """[n,T,size,size,3] uint8"""
-        return np.stack([self.crop(rng, frames, size, **kw) for _ in range(n)])
+        return np.stack([self.crop(rng, frames, size, **kw)[0] for _ in range(n)])
 
     def windows(self, frames, size, step=None):
         """Yield (clip index, [T,size,size,3] uint8): centre crops, whole clips cut in windows."""

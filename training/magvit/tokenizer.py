@@ -9,17 +9,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 
-def _reflect_index(n, pad, device):
-    """Index of the source cell for positions -pad .. n-1+pad; an axis of length 1 replicates."""
-    i = torch.arange(-pad, n + pad, device=device)
-    if n == 1:
-        return torch.zeros_like(i)
-    i = i.abs()
-    return torch.where(i >= n, 2 * (n - 1) - i, i)
-
-
 def reflect_pad1(x):
-    """Pad T, H and W by one cell of reflection (index -1 reads 1)."""
+    """Pad T, H and W by one cell of reflection (index -1 reads 1); an axis of length 1 replicates."""
     for axis in (2, 3, 4):
         n = x.shape[axis]
         a, b = (1, n - 2) if n > 1 else (0, 0)
@@ -130,9 +121,13 @@ class Pool(nn.Module):
 
     def forward(self, x):
         n, c, *d = x.shape
-        if any(s % w for s, w in zip(d, self.window)):
-            return F.avg_pool3d(x, self.window, ceil_mode=True, count_include_pad=False)
-        (t, h, w), (a, b, e) = d, self.window
+        a, b, e = self.window
+        extra = [-s % w for s, w in zip(d, self.window)]
+        if any(extra):
+            pad = (0, extra[2], 0, extra[1], 0, extra[0])
+            share = self.forward(F.pad(torch.ones_like(x[:1, :1]), pad))  # of real cells in a window
+            return self.forward(F.pad(x, pad)) / share
+        t, h, w = d
         return x.reshape(n, c, t // a, a, h // b, b, w // e, e).mean((3, 5, 7))
 
 

@@ -1,0 +1,201 @@
+"""Run from training/: python3 -m unittest discover -s tests -t ."""
+import os
+import tempfile
+import unittest
+from unittest import mock
+
+import numpy as np
+import torch
+
+import make_tiny
+from magvit import cond, rng, safetensors, sampler
+from magvit.config import PRESETS, TASKS, Config, TokenizerConfig
+from magvit.model import Model
+from magvit.pairs import masked_input
+from magvit.tokenizer import GroupNorm, Tokenizer, reflect_pad1
+from magvit.transformer import Transformer
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TINY = os.path.join(HERE, "../configs/tiny.toml")
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+# Counting needs no random numbers, and drawing half a billion of them is slow.
+@mock.patch("torch.nn.init.trunc_normal_", lambda t, **kw: t)
+@mock.patch("torch.nn.init.xavier_uniform_", lambda t: t)
+@mock.patch("torch.nn.init.kaiming_uniform_", lambda t, **kw: t)
+@mock.patch("torch.nn.init.normal_", lambda t, *a: t)
+class Sizes(unittest.TestCase):
+    """Parameter counts of the published configurations."""
+
+    def test_tokenizer(self):
+        self.assertEqual(count(Tokenizer(PRESETS["B"].tokenizer)), 40579843)
+        self.assertEqual(count(Tokenizer(PRESETS["L"].tokenizer)), 157811971)
+        at64 = TokenizerConfig(channel_multipliers=(1, 2, 4), temporal_downsample=(1, 1, 0))
+        self.assertEqual(count(Tokenizer(at64)), 36596355)
+
+    def test_transformer(self):
+        for preset, multi_task, single in (("B", 87236625, 87301991), ("L", 305480721, 305567847)):
+            t = PRESETS[preset].transformer
+            self.assertEqual(count(Transformer(Config(transformer=t))), multi_task)
+            self.assertEqual(count(Transformer(Config(transformer=t, multi_task=0, num_classes=101))), single)
+
+    def test_ids(self):
+        c = Config(num_classes=174)
+        self.assertEqual((c.vocab, c.class_id(), c.mask_id), (1215, 1198, 1214))
+        self.assertEqual([c.task_id(t) for t in ("CG", "FP", "FI", "OPC", "IPC")], [1212, 1211, 1210, 1209, 1208])
+        self.assertEqual(c.grid, (4, 16, 16))
+
+
+class TokenizerTest(unittest.TestCase):
+    def setUp(self):
+        torch.manual_seed(0)
+        self.cfg = Config.load(TINY)
+
+    def test_shapes(self):
+        m = Tokenizer(self.cfg.tokenizer).eval()
+        with torch.no_grad():
+            for t, h, w, grid in ((16, 32, 32, (4, 4, 4)), (8, 16, 24, (2, 2, 3)), (1, 8, 8, (1, 1, 1)),
+                                  (5, 17, 16, (2, 3, 2))):
+                ids = m.encode(torch.rand(1, 3, t, h, w))
+                self.assertEqual(tuple(ids.shape[1:]), grid)
+            self.assertEqual(tuple(m.decode(ids).shape), (1, 3, 8, 24, 16))
+
+    def test_reflect(self):
+        x = torch.arange(3.0).view(1, 1, 1, 1, 3)
+        self.assertEqual(reflect_pad1(x)[0, 0, 1, 1].tolist(), [1, 0, 1, 2, 1])
+        self.assertEqual(tuple(reflect_pad1(x).shape), (1, 1, 3, 3, 5))
+
+    def test_low_precision_norm(self):
+        g = GroupNorm(8, 4, 1e-6)
+        with torch.no_grad():
+            g.weight.uniform_(0.5, 2)
+            g.bias.normal_()
+        x = (torch.randn(2, 8, 2, 4, 4) * 2 + 1).bfloat16()
+        up = torch.randn(x.shape)
+        grads = []
+        for dtype in (torch.float32, torch.bfloat16):
+            g.zero_grad()
+            v = x.to(dtype).requires_grad_()
+            g(v).backward(up.to(dtype))
+            grads.append((v.grad.float(), g.weight.grad.clone(), g.bias.grad.clone()))
+        for a, b in zip(*grads):
+            self.assertLess((a - b).abs().max() / a.abs().max(), 0.02)
+
+
+class FileTest(unittest.TestCase):
+    def test_round_trip(self):
+        m = make_tiny.make(TINY)
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "m.safetensors")
+            m.save(path)
+            n = Model.load(path)
+            self.assertEqual(n.cfg, m.cfg)
+            for k, v in m.tensors().items():
+                np.testing.assert_array_equal(v, n.tensors()[k])
+            m.save(path, bf16=True)
+            tensors, meta = safetensors.load(path)
+            self.assertEqual(meta["transformer.vocab"], str(m.cfg.vocab))
+            for k, v in m.tensors().items():
+                self.assertLessEqual(np.abs(tensors[k] - v).max(), np.abs(v).max() / 256, k)
+            with open(path, "rb") as f:
+                self.assertEqual(int.from_bytes(f.read(8), "little") % 8, 0)
+
+
+class CondTest(unittest.TestCase):
+    def test_shares(self):
+        """Condition shares of the paper's table, at 128x128 and on a small grid."""
+        want = (0.25, 0.5, 0.25, 0.5, 0.5, 0.5, 0.75, 0.75, 0, 0.25)
+        for size, grid in ((128, (4, 16, 16)), (32, (4, 4, 4))):
+            v = np.random.default_rng(0).random((16, size, size, 3), np.float32)
+            for task, share in zip(TASKS, want):
+                clip, mask = cond.condition(task, v, grid)
+                self.assertEqual(mask.mean(), share, task)
+                self.assertEqual((clip.shape, clip.dtype), (v.shape, np.float32))
+
+    def test_moving_edge(self):
+        self.assertEqual(cond._moving_edge(16, 128), [0, 4, 9, 13, 17, 21, 26, 30, 34, 38, 43, 47, 51, 55, 60, 64])
+        self.assertEqual(cond._moving_edge(4, 16), [0, 3, 5, 8])
+
+    def test_interpolate(self):
+        v = np.random.default_rng(0).random((16, 16, 16, 3), np.float32)
+        known = np.zeros(16, bool)
+        known[::5] = True
+        clip, mask = cond.interpolate(v, known, (4, 2, 2))
+        np.testing.assert_array_equal(clip[::5], v[::5])
+        np.testing.assert_allclose(clip[7], v[5] * 0.6 + v[10] * 0.4, atol=1e-6)
+        self.assertTrue(mask.all())
+        known[:] = False
+        known[[0, 15]] = True
+        np.testing.assert_array_equal(cond.interpolate(v, known, (4, 2, 2))[0], cond.condition("FI", v, (4, 2, 2))[0])
+
+    def test_free(self):
+        v = np.random.default_rng(0).random((16, 32, 32, 3), np.float32)
+        g = np.random.default_rng(1)
+        for kind in cond.FREE:
+            clip, mask, task = cond.free_condition(kind, v, (4, 4, 4), g)
+            self.assertEqual(clip.shape, v.shape)
+            self.assertIn(task, TASKS)
+
+
+class SamplerTest(unittest.TestCase):
+    def test_philox(self):
+        """Known answers of Random123."""
+        f = 0xFFFFFFFF
+        self.assertEqual([hex(x) for x in rng.philox((0, 0, 0, 0), (0, 0))],
+                         ["0x6627e8d5", "0xe169c58d", "0xbc57ac4c", "0x9b00dbd8"])
+        self.assertEqual([hex(x) for x in rng.philox((f, f, f, f), (f, f))],
+                         ["0x408f276d", "0x41c83b0e", "0xa20bc7c6", "0x6d5451fd"])
+        u = rng.uniform(np.array([0, f], np.uint32))
+        self.assertTrue(0 < u[0] and u[1] < 1)
+
+    def test_schedule(self):
+        """Numbers still masked after each of 12 steps, N = 1024."""
+        def left(schedule):
+            return [int(1024 * sampler.gamma(schedule, (k + 1) / 12, 1024)) for k in range(11)]
+        self.assertEqual(left("cosine"), [1015, 989, 946, 886, 812, 724, 623, 512, 391, 265, 133])
+        self.assertEqual(left("linear"), [938, 853, 768, 682, 597, 512, 426, 341, 256, 170, 85])
+        self.assertEqual(left("exp"), [1022, 1020, 1018, 1013, 1006, 992, 966, 922, 842, 701, 449])
+        self.assertEqual(left("log"), [367, 264, 204, 162, 129, 102, 79, 59, 42, 26, 12])
+
+    def test_loop(self):
+        g = np.random.default_rng(0)
+        logits = g.standard_normal((64, 16)).astype(np.float32)
+        mask = g.random(64) < 0.5
+        trace = []
+        ids = sampler.sample(lambda cur, k: logits, 64, np.arange(64) % 16, mask, 99, 6, trace=trace)
+        unknown = [int(t[2].sum()) for t in trace]
+        self.assertEqual(unknown, sorted(unknown, reverse=True))
+        self.assertEqual(unknown[-1], 0)
+        for (_, cur, left), (_, after, _) in zip(trace, trace[1:]):
+            np.testing.assert_array_equal(cur[~left], after[~left])  # fixed means fixed
+            self.assertTrue((cur[left & ~mask] == 99).all())
+        self.assertTrue((ids < 16).all())
+        greedy = sampler.sample(lambda cur, k: logits, 64, ids, mask, 99, 1, greedy=True)
+        np.testing.assert_array_equal(greedy, logits.argmax(1))
+
+
+class MaskTest(unittest.TestCase):
+    def test_masked_input(self):
+        torch.manual_seed(0)
+        z, zc = torch.zeros(2, 64, dtype=torch.long), torch.ones(2, 64, dtype=torch.long)
+        m = torch.rand(2, 64) < 0.5
+        p = torch.tensor([[7, 8]] * 2)
+        x, masked = masked_input(z, zc, m, p, torch.tensor([0.0, 0.5]), torch.rand(2, 64), 9)
+        self.assertEqual(masked.sum(1).tolist(), [64, 45])
+        self.assertTrue((x[:, :2] == p).all())
+        v = x[:, 2:]
+        self.assertTrue((v[masked & m] == 1).all() and (v[masked & ~m] == 9).all() and (v[~masked] == 0).all())
+
+    def test_transformer(self):
+        c = Config.load(TINY)
+        t = Transformer(c).eval()
+        with torch.no_grad():
+            self.assertEqual(tuple(t(torch.zeros(2, c.length, dtype=torch.long)).shape), (2, 64, 64))
+
+
+if __name__ == "__main__":
+    unittest.main()
