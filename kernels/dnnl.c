@@ -439,13 +439,17 @@ int mgv_dnnl_tiles(const MgvKernelOp *o, const char *primitive, int nb_tiles, Mg
 {
     int failed = 0;
 
-#pragma omp parallel for num_threads(o->dev->threads) schedule(dynamic)
-    for (int tile = 0; tile < nb_tiles; tile++) {
-        int status = fn(o, arg, tile, omp_get_thread_num());
+#pragma omp parallel num_threads(o->dev->threads)
+    {
+        omp_set_num_threads(1); // for primitives that ask when they run; ends with the region
+#pragma omp for schedule(dynamic)
+        for (int tile = 0; tile < nb_tiles; tile++) {
+            int status = fn(o, arg, tile, omp_get_thread_num());
 
-        if (status) {
+            if (status) {
 #pragma omp atomic write
-            failed = status;
+                failed = status;
+            }
         }
     }
     return failed ? log_status(o->log, o->op->name, primitive, NULL, failed) : 0;

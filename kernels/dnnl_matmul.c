@@ -21,8 +21,9 @@
  * @file
  * Matrix products by oneDNN on tiles of rows: linear layers, 1x1x1 convolutions
  * and attention. Weights, keys and values are first put into the layout that
- * the products like best; attention keeps the scores of one tile of queries of
- * one head only.
+ * the products like best, and rows lie close together: only then does oneDNN
+ * take its fastest kernels. Attention keeps the scores of one tile of queries
+ * of one head only.
  */
 
 #include <math.h>
@@ -193,10 +194,9 @@ typedef struct Attention {
     Products whole, last;
     MgvDnnlPrim *pack_keys, *pack_values;
     int tile, nb_tiles;         ///< queries of a tile
-    int score_stride;           ///< floats from row to row of the scores
     size_t key_bytes, value_bytes; ///< of one head in the layout of the products
     size_t packed_bytes;        ///< of scratch, for the keys and values of all heads
-    size_t score_bytes, thread_bytes; ///< of scratch for a thread: scores; everything
+    size_t score_bytes, query_bytes, thread_bytes; ///< of scratch for a thread: scores; queries or results; everything
 } Attention;
 
 static void attention_unprepare(MgvKernelOp *o)
@@ -217,9 +217,9 @@ static void attention_unprepare(MgvKernelOp *o)
 static int products_init(Products *p, const MgvKernelOp *o, int queries, const Products *like)
 {
     Attention *a = o->priv;
-    const int tokens = o->out.w, c = o->out.c, d = c / o->op->u.attention.heads;
-    const MgvDnnlMatmul scores = { queries, tokens, d, c, a->score_stride, 0 };
-    const MgvDnnlMatmul values = { queries, d, tokens, a->score_stride, c, 0 };
+    const int tokens = o->out.w, d = o->out.c / o->op->u.attention.heads;
+    const MgvDnnlMatmul scores = { queries, tokens, d, d, tokens, 0 };
+    const MgvDnnlMatmul values = { queries, d, tokens, tokens, d, 0 };
     size_t need;
     int ret = mgv_dnnl_matmul(&p->scores, o, &scores, like ? like->scores : NULL);
 
@@ -228,7 +228,7 @@ static int products_init(Products *p, const MgvKernelOp *o, int queries, const P
     if (ret < 0)
         return ret;
     need = MGV_MAX(mgv_dnnl_scratch_bytes(p->scores), mgv_dnnl_scratch_bytes(p->values));
-    a->thread_bytes = MGV_MAX(a->thread_bytes, a->score_bytes + need);
+    a->thread_bytes = MGV_MAX(a->thread_bytes, a->score_bytes + a->query_bytes + need);
     return 0;
 }
 
@@ -252,16 +252,16 @@ static int packing_init(Attention *a, const MgvKernelOp *o)
 
 static int attention_prepare(MgvKernelOp *o)
 {
-    const int tokens = o->out.w, floats = MGV_ALIGNMENT / sizeof(float);
+    const int tokens = o->out.w, d = o->out.c / o->op->u.attention.heads;
     Attention *a = o->priv = mgv_calloc(1, sizeof(*a));
     int ret;
 
     if (!a)
         return mgv_cpu_no_memory(o);
-    a->score_stride = MGV_ALIGN_UP(tokens, floats);
-    a->tile = balanced(tokens, MGV_CLAMP(SCORE_BYTES / (a->score_stride * sizeof(float)), 8, MAX_QUERIES));
+    a->tile = balanced(tokens, MGV_CLAMP(SCORE_BYTES / (tokens * sizeof(float)), 8, MAX_QUERIES));
     a->nb_tiles = (tokens + a->tile - 1) / a->tile;
-    a->score_bytes = (size_t)a->tile * a->score_stride * sizeof(float);
+    a->score_bytes = MGV_ALIGN_UP((size_t)a->tile * tokens * sizeof(float), MGV_ALIGNMENT);
+    a->query_bytes = MGV_ALIGN_UP((size_t)a->tile * d * sizeof(float), MGV_ALIGNMENT);
     ret = products_init(&a->whole, o, a->tile, NULL);
     if (ret >= 0 && tokens < a->nb_tiles * a->tile)
         ret = products_init(&a->last, o, tokens - (a->nb_tiles - 1) * a->tile, &a->whole);
@@ -316,11 +316,18 @@ static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     return mgv_dnnl_execute(a->pack_keys, thread, run->k + at, NULL, NULL, packed, thread_scratch(o, thread));
 }
 
-static void scale_rows(float *y, const float *scale, int rows, int n, ptrdiff_t stride)
+static void gather(float *restrict dst, const float *restrict src, int rows, int n, ptrdiff_t stride)
+{
+    for (int i = 0; i < rows; i++)
+        memcpy(dst + (size_t)i * n, src + i * stride, n * sizeof(*dst));
+}
+
+static void scatter_scaled(float *restrict dst, const float *restrict src, const float *restrict scale, int rows,
+                           int n, ptrdiff_t stride)
 {
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < n; j++)
-            y[i * stride + j] *= scale[i];
+            dst[i * stride + j] = src[(size_t)i * n + j] * scale[i];
 }
 
 static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
@@ -334,16 +341,19 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const int64_t at = head_offset(o, head) + (int64_t)first * c;
     const char *packed = packed_head(o, head);
     float *scores = (float *)thread_scratch(o, thread), inv[MAX_QUERIES];
-    char *scratch = (char *)scores + a->score_bytes;
-    int status = mgv_dnnl_execute(p->scores, thread, run->q + at, packed, NULL, scores, scratch);
+    float *q = (float *)((char *)scores + a->score_bytes), *result = q;
+    char *scratch = (char *)q + a->query_bytes;
+    int status;
 
+    gather(q, run->q + at, queries, d, c);
+    status = mgv_dnnl_execute(p->scores, thread, q, packed, NULL, scores, scratch);
     if (status)
         return status;
     for (int i = 0; i < queries; i++)
-        inv[i] = 1.0f / mgv_cpu_softmax(scores + (size_t)i * a->score_stride, tokens, 1.0f / sqrtf(d));
-    status = mgv_dnnl_execute(p->values, thread, scores, packed + a->key_bytes, NULL, run->out + at, scratch);
+        inv[i] = 1.0f / mgv_cpu_softmax(scores + (size_t)i * tokens, tokens, 1.0f / sqrtf(d));
+    status = mgv_dnnl_execute(p->values, thread, scores, packed + a->key_bytes, NULL, result, scratch);
     if (!status)
-        scale_rows(run->out + at, inv, queries, d, c);
+        scatter_scaled(run->out + at, result, inv, queries, d, c);
     return status;
 }
 
