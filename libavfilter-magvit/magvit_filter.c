@@ -27,6 +27,8 @@
 #include "magvit_filter.h"
 #include "libavfilter/video.h"
 #include "libavutil/avstring.h"
+#include "libavutil/common.h"
+#include "libavutil/cpu.h"
 #include "libavutil/dict.h"
 #include "libavutil/mathematics.h"
 #include "libavutil/mem.h"
@@ -119,11 +121,20 @@ static void model_release(FFMagvitModel **model)
     ff_mutex_unlock(&models_mutex);
 }
 
+/* libavfilter's default is one thread more than there are cores, which OpenMP
+ * pays for dearly: leave that to the library. */
+static int nb_threads(AVFilterContext *ctx)
+{
+    int threads = ff_filter_get_nb_threads(ctx);
+
+    return threads > av_cpu_count() ? 0 : threads;
+}
+
 /* models_mutex is held */
 static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out)
 {
     FFMagvitFilter *s = ctx->priv;
-    int threads = ff_filter_get_nb_threads(ctx), ret;
+    int threads = nb_threads(ctx), ret;
     MagvitSettings settings;
     FFMagvitModel *model;
     char *key = av_asprintf("%s|%d|%s|%d", s->model ? s->model : "", s->backend,
@@ -150,7 +161,7 @@ static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out)
     settings.model   = s->model;
     settings.backend = s->backend;
     settings.device  = s->device;
-    settings.threads = av_clip(threads, 0, 256);
+    settings.threads = FFMIN(threads, 256);
     settings.log     = (MagvitLogger){ log_line, NULL, log_level() };
     if ((ret = magvit_open(&model->magvit, &settings)) < 0) {
         model_free(&model);
