@@ -87,9 +87,7 @@ def main():
           f"entropy of single tokens {-(prior * prior.log()).sum():.3f} nats", flush=True)
 
     model = Transformer(cfg, c["dropout"]).to(dev)
-    model.init_codes(tokenizer.quantizer.codebook.weight)
-    with torch.no_grad():  # start at the frequencies of the codes
-        model.head.bias[:cfg.tokenizer.codebook_size] = prior.log().to(dev) - prior.log().mean().to(dev)
+    model.init_codes(tokenizer.quantizer.codebook.weight.detach(), prior.to(dev))
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     kernels = [m.weight for m in model.modules() if isinstance(m, torch.nn.Linear)]
     ids = {id(p) for p in kernels}
@@ -114,7 +112,8 @@ def main():
     rng = np.random.default_rng(args.seed + step)
     total, batch = args.minutes * 60, c["batch"]
     last = time.time()
-    last_log = last_save = last_eval = last
+    last_log = last_save = last
+    last_eval = 0
     log, order = [], []
     while elapsed < total:
         lr = c["lr"] * min(1, (step + 1) / c["warmup_steps"]) * 0.5 * (1 + math.cos(math.pi * elapsed / total))

@@ -11,6 +11,13 @@ def gelu(x):
     return F.gelu(x, approximate="tanh")
 
 
+class LayerNorm(nn.LayerNorm):
+    """Always float32, whatever the input type."""
+
+    def forward(self, x):
+        return super().forward(x.float())
+
+
 class Attention(nn.Module):
     """Full self-attention; features of head j are columns j*d .. (j+1)*d-1."""
 
@@ -44,9 +51,9 @@ class Layer(nn.Module):
     def __init__(self, cfg, dropout):
         super().__init__()
         self.attention = Attention(cfg.hidden, cfg.heads, dropout)
-        self.attention_ln = nn.LayerNorm(cfg.hidden, cfg.ln_eps)
+        self.attention_ln = LayerNorm(cfg.hidden, cfg.ln_eps)
         self.mlp = Mlp(cfg.hidden, cfg.mlp)
-        self.mlp_ln = nn.LayerNorm(cfg.hidden, cfg.ln_eps)
+        self.mlp_ln = LayerNorm(cfg.hidden, cfg.ln_eps)
         self.dropout = dropout
 
     def forward(self, x):
@@ -58,7 +65,7 @@ class Head(nn.Module):
     def __init__(self, cfg, vocab):
         super().__init__()
         self.dense = nn.Linear(cfg.hidden, cfg.hidden)
-        self.ln = nn.LayerNorm(cfg.hidden, cfg.ln_eps)
+        self.ln = LayerNorm(cfg.hidden, cfg.ln_eps)
         self.bias = nn.Parameter(torch.zeros(vocab))
 
     def forward(self, x):
@@ -74,7 +81,7 @@ class Transformer(nn.Module):
         self.prefix, self.codes, self.dropout = cfg.prefix, cfg.tokenizer.codebook_size, dropout
         self.word_embeddings = nn.Embedding(cfg.vocab, t.hidden)
         self.position_embeddings = nn.Embedding(cfg.length, t.hidden)
-        self.embeddings_ln = nn.LayerNorm(t.hidden, t.ln_eps)
+        self.embeddings_ln = LayerNorm(t.hidden, t.ln_eps)
         self.layer = nn.ModuleList(Layer(t, dropout) for _ in range(t.layers))
         self.head = Head(t, cfg.vocab)
         for m in self.modules():
@@ -92,12 +99,18 @@ class Transformer(nn.Module):
         x = self.head(x[:, self.prefix:])
         return F.linear(x, self.word_embeddings.weight[:self.codes], self.head.bias[:self.codes])
 
-    def init_codes(self, codebook, std=0.02):
-        """Start the code rows as a random rotation of the codebook [N_c,D]: similar codes start similar."""
+    @torch.no_grad()
+    def init_codes(self, codebook, frequency=None, std=0.02):
+        """A start that knows the codebook [N_c,D].
+
+        Code rows are a random projection of it, so similar codes start similar; the head passes its input on,
+        so a visible or condition token predicts itself and its like; frequency [N_c] sets the output bias.
+        """
         c = codebook - codebook.mean(0)
         g = torch.Generator().manual_seed(0)
         h = self.word_embeddings.weight.shape[1]
-        p = torch.randn(c.shape[1], h, generator=g).to(c.device)
-        r = c @ p
-        with torch.no_grad():
-            self.word_embeddings.weight[:self.codes] = r * (std / r.std())
+        r = c @ torch.randn(c.shape[1], h, generator=g).to(c.device)
+        self.word_embeddings.weight[:self.codes] = r * (std / r.std())
+        self.head.dense.weight.add_(torch.eye(h, device=c.device))
+        if frequency is not None:
+            self.head.bias[:self.codes] = frequency.log() - frequency.log().mean()
