@@ -54,7 +54,7 @@ void mgv_cpu_act(float *x, size_t n, enum MgvAct act)
 }
 
 /* In lanes, because compilers keep the order of one maximum for the sake of NaN. */
-MGV_CLONES float mgv_cpu_max(const float *x, int n)
+MGV_CLONES static float greatest(const float *x, int n)
 {
     enum { LANES = 32 };
     float max[LANES];
@@ -74,9 +74,13 @@ MGV_CLONES float mgv_cpu_max(const float *x, int n)
     return max[0];
 }
 
-MGV_CLONES float mgv_cpu_softmax(float *x, int n, float scale)
+float mgv_cpu_max(const float *x, int n)
 {
-    const float max = mgv_cpu_max(x, n);
+    return greatest(x, n);
+}
+
+MGV_CLONES static float exponentials(float *x, int n, float max, float scale)
+{
     float sum = 0.0f;
 
 #pragma omp simd reduction(+: sum)
@@ -85,6 +89,11 @@ MGV_CLONES float mgv_cpu_softmax(float *x, int n, float scale)
         sum += x[i];
     }
     return sum;
+}
+
+float mgv_cpu_softmax(float *x, int n, float scale)
+{
+    return exponentials(x, n, greatest(x, n), scale);
 }
 
 MGV_CLONES static void sum(float *restrict out, const float *a, const float *b, int64_t n)
