@@ -43,7 +43,8 @@
     X(cond) \
     X(window) \
     X(blend) \
-    X(session)
+    X(session) \
+    X(magvit)
 
 /** add_<stem>_suite() registers the tests of a file, usually by unit_add(). */
 #define X(stem) CU_ErrorCode add_##stem##_suite(void);

@@ -1,0 +1,246 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/* Contexts: finding a model, opening it, and windows through the real plans of the test model. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config.h"
+#include "tests/unit/unit.h"
+
+#define TINY MAGVIT_SOURCE_PATH "/tests/data/tiny.safetensors"
+
+static MagvitSettings settings(const char *model)
+{
+    MagvitSettings s;
+
+    magvit_default_settings(&s);
+    s.model   = model;
+    s.backend = MAGVIT_BACKEND_REF;
+    s.log     = unit_log;
+    return s;
+}
+
+static MagvitContext *open_tiny(void)
+{
+    MagvitSettings s = settings(TINY);
+    MagvitContext *ctx = NULL;
+
+    CU_ASSERT_EQUAL_FATAL(magvit_open(&ctx, &s), 0);
+    return ctx;
+}
+
+static void expect_open(const MagvitSettings *s, int want, const char *text)
+{
+    MagvitContext *ctx;
+
+    unit_log_reset();
+    CU_ASSERT_EQUAL(magvit_open(&ctx, s), want);
+    CU_ASSERT_PTR_NULL(ctx);
+    CU_ASSERT_EQUAL(unit_lines, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(unit_line, text));
+}
+
+static void test_open_errors(void)
+{
+    MagvitSettings s = settings("/nowhere/x.safetensors");
+
+    expect_open(&s, MAGVIT_ERR(ENOENT), "'/nowhere/x.safetensors', tried /nowhere/x.safetensors");
+    s = settings(MAGVIT_SOURCE_PATH "/tests/unit"); // a folder without a model
+    expect_open(&s, MAGVIT_ERR(ENOENT), "tests/unit/magvit-small.safetensors");
+    s = settings(unit_write("junk.safetensors", "junk", 4));
+    expect_open(&s, MAGVIT_ERROR_MODEL, "");
+    s = settings(TINY);
+    s.threads = 257;
+    expect_open(&s, MAGVIT_ERR(EINVAL), "threads is 257, must be in [0,256]");
+    s = settings(TINY);
+    s.backend = 9;
+    expect_open(&s, MAGVIT_ERR(EINVAL), "backend is 9");
+}
+
+static void test_environment(void)
+{
+    MagvitSettings s = settings(NULL);
+    MagvitContext *ctx = NULL;
+    MagvitInfo info;
+
+    setenv("MAGVIT_MODEL_PATH", TINY, 1);
+    CU_ASSERT_EQUAL_FATAL(magvit_open(&ctx, &s), 0);
+    CU_ASSERT_EQUAL(magvit_get_info(ctx, &info), 0);
+    CU_ASSERT_STRING_EQUAL(info.path, TINY);
+    CU_ASSERT_STRING_EQUAL(info.backend, "ref");
+    CU_ASSERT_EQUAL(strlen(info.sha256), 64);
+    CU_ASSERT(info.window[0] == 16 && info.window[2] == 32 && info.latent[1] == 4);
+    CU_ASSERT(info.tasks >> MAGVIT_TASK_INTERP & 1);
+    CU_ASSERT(info.parameters > 0 && info.weight_bytes > 0 && info.work_bytes > 0);
+    magvit_close(&ctx);
+    CU_ASSERT_PTR_NULL(ctx);
+    magvit_close(&ctx);
+    unsetenv("MAGVIT_MODEL_PATH");
+}
+
+static void test_encode_decode(void)
+{
+    MagvitContext *ctx = open_tiny();
+    float *clip = mgv_calloc(16 * 32 * 32, 3 * sizeof(*clip));
+    int32_t codes[64], again[64];
+    int bad = 0;
+
+    for (int i = 0; i < 16 * 32 * 32 * 3; i++)
+        clip[i] = i % 256 / 255.0f;
+    CU_ASSERT_EQUAL(magvit_encode(ctx, clip, codes), 0);
+    CU_ASSERT_EQUAL(magvit_encode(ctx, clip, again), 0);
+    CU_ASSERT(!memcmp(codes, again, sizeof(codes)));
+    CU_ASSERT_EQUAL(magvit_decode(ctx, codes, clip), 0);
+    for (int i = 0; i < 16 * 32 * 32 * 3; i++)
+        bad |= !(clip[i] >= 0 && clip[i] <= 1);
+    CU_ASSERT(!bad);
+    codes[5] = 1 << 20;
+    unit_log_reset();
+    CU_ASSERT_EQUAL(magvit_decode(ctx, codes, clip), MAGVIT_ERR(EINVAL));
+    CU_ASSERT_EQUAL(unit_lines, 1);
+    mgv_freep(&clip);
+    magvit_close(&ctx);
+}
+
+enum { W = 36, H = 20, SIZE = W * H, MAX_OUT = 16 };
+
+/* Two gray frames through a session of a task. @return frames, or an error */
+static int run(MagvitContext *ctx, const MagvitParams *p, uint8_t out[MAX_OUT][SIZE])
+{
+    static uint8_t in[2][SIZE];
+    MagvitSession *s;
+    int sent = 0, n = 0, ret = magvit_session_open(&s, ctx, p);
+
+    for (int i = 0; i < SIZE; i++) {
+        in[0][i] = (uint8_t)(i % W * 6);
+        in[1][i] = (uint8_t)(i / W * 12);
+    }
+    while (ret >= 0 && n < MAX_OUT) {
+        MagvitFrame f = { .data = { out[n] }, .stride = { W } };
+
+        ret = magvit_receive_frame(s, &f);
+        if (ret == 0) {
+            n++;
+        } else if (ret == MAGVIT_ERR(EAGAIN)) {
+            MagvitFrame g = { .data = { in[sent % 2] }, .stride = { W }, .pts = sent, .duration = 1 };
+            ret = magvit_send_frame(s, sent < 2 ? &g : NULL);
+            sent++;
+        }
+    }
+    magvit_session_close(&s);
+    return ret == MAGVIT_ERROR_EOF ? n : ret;
+}
+
+static MagvitParams params(enum MagvitTask task)
+{
+    MagvitParams p;
+
+    magvit_default_params(&p, task);
+    p.format     = (MagvitFormat){ MAGVIT_MODEL_GRAY, 8, 0, 0, 0, 0 };
+    p.width      = W;
+    p.height     = H;
+    p.time_base  = (MagvitRational){ 1, 10 };
+    p.frame_rate = (MagvitRational){ 10, 1 };
+    p.w = p.h    = 9;
+    p.steps      = 2;
+    p.frames     = 5;
+    p.out_width  = W;
+    p.out_height = H;
+    return p;
+}
+
+static void test_sessions(void)
+{
+    static const int frames[MAGVIT_TASK_NB] = { 4, 7, 2, 2, 5 };
+    MagvitContext *ctx = open_tiny();
+    MagvitInfo info;
+    uint8_t a[MAX_OUT][SIZE], b[MAX_OUT][SIZE];
+
+    magvit_get_info(ctx, &info);
+    for (int task = 0; task < MAGVIT_TASK_NB; task++) {
+        MagvitParams p = params(task);
+
+        unit_log_reset();
+        if (!(info.tasks >> task & 1)) {
+            CU_ASSERT_EQUAL(run(ctx, &p, a), MAGVIT_ERR(ENOTSUP));
+            CU_ASSERT_EQUAL(unit_lines, 1);
+            continue;
+        }
+        CU_ASSERT_EQUAL(run(ctx, &p, a), frames[task]);
+        CU_ASSERT_EQUAL(run(ctx, &p, b), frames[task]);
+        CU_ASSERT(!memcmp(a, b, (size_t)frames[task] * SIZE)); // same seed, same bytes
+        p.guidance = 2;
+        CU_ASSERT_EQUAL(run(ctx, &p, b), frames[task]);
+        p.guidance = 0;
+        p.seed     = 1;
+        CU_ASSERT_EQUAL(run(ctx, &p, b), frames[task]);
+        if (task != MAGVIT_TASK_OUTPAINT) // whose canvas has no border here
+            CU_ASSERT(memcmp(a, b, (size_t)frames[task] * SIZE));
+    }
+    magvit_close(&ctx);
+}
+
+static void expect_bad(MagvitContext *ctx, MagvitParams p, const char *text)
+{
+    MagvitSession *s;
+
+    unit_log_reset();
+    CU_ASSERT_EQUAL(magvit_session_open(&s, ctx, &p), MAGVIT_ERR(EINVAL));
+    CU_ASSERT_PTR_NULL(s);
+    CU_ASSERT_EQUAL(unit_lines, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(unit_line, text));
+}
+
+#define EXPECT_BAD(name, text)                        \
+    do {                                              \
+        MagvitParams p = params(MAGVIT_TASK_INTERP);  \
+        p.name;                                       \
+        expect_bad(ctx, p, text);                     \
+    } while (0)
+
+static void test_bad_decoding(void)
+{
+    MagvitContext *ctx = open_tiny();
+
+    EXPECT_BAD(steps = 257, "steps is 257, must be in [0,256]");
+    EXPECT_BAD(schedule = "line", "'line'");
+    EXPECT_BAD(temperature = 0.0 / 0.0, "temperature");
+    EXPECT_BAD(top_k = -1, "top_k");
+    EXPECT_BAD(top_p = 0, "top_p is 0, must be in (0,1]");
+    EXPECT_BAD(guidance = -1, "guidance");
+    EXPECT_BAD(class_id = 1000, "class_id is 1000");
+    EXPECT_BAD(width = 0, "width is 0");
+    magvit_close(&ctx);
+}
+
+CU_ErrorCode add_magvit_suite(void)
+{
+    static const UnitTest tests[] = {
+        { "models that cannot be opened", test_open_errors },
+        { "model of the environment", test_environment },
+        { "encode and decode", test_encode_decode },
+        { "sessions of all tasks", test_sessions },
+        { "bad decoding parameters", test_bad_decoding },
+        { NULL, NULL }
+    };
+    return unit_add("magvit", tests);
+}
