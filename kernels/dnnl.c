@@ -61,17 +61,16 @@ struct MgvDnnlPrim {
     dnnl_primitive_t prim;
     dnnl_memory_t (*mem)[NB_MEM];  ///< one set a thread; the pointers inside are set at each call
     int nb_dims, dims[MAX_DIMS];   ///< of the weights
-    int has_weights, has_bias;
     size_t weight_bytes, scratch_bytes;
 };
 
-/** What a failing call was. */
-#define DNNL(x)                          \
-    do {                                 \
+/** Assign status and, when it is not success, keep the call's text and jump to fail. */
+#define DNNL(x)                               \
+    do {                                      \
         if ((status = (x)) != dnnl_success) { \
-            call = #x;                   \
-            goto fail;                   \
-        }                                \
+            call = #x;                        \
+            goto fail;                        \
+        }                                     \
     } while (0)
 
 static int log_status(const MagvitLogger *log, const char *op, const char *primitive, const char *call,
@@ -245,14 +244,13 @@ typedef struct Array {
     ptrdiff_t strides[MAX_DIMS];
 } Array;
 
-static int prim_alloc(MgvDnnlPrim **out, const MgvKernelOp *o)
+static MgvDnnlPrim *prim_alloc(const MgvKernelOp *o)
 {
-    MgvDnnlPrim *p = *out = mgv_calloc(1, sizeof(*p));
+    MgvDnnlPrim *p = mgv_calloc(1, sizeof(*p));
 
-    if (!p)
-        return MAGVIT_ERR(ENOMEM);
-    p->e = o->dev->engine;
-    return 0;
+    if (p)
+        p->e = o->dev->engine;
+    return p;
 }
 
 static int product(MgvDnnlPrim **out, const MgvKernelOp *o, const char *name, PdFn *make_pd, const Array *src,
@@ -269,11 +267,9 @@ static int product(MgvDnnlPrim **out, const MgvKernelOp *o, const char *name, Pd
     dnnl_status_t status = dnnl_out_of_memory;
     int threads = omp_get_max_threads();
 
-    if (prim_alloc(&p, o) < 0)
+    *out = prim_alloc(o);
+    if (!(p = *out))
         goto fail;
-    *out = p;
-    p->has_weights = 1;
-    p->has_bias = !!bias;
     p->nb_dims = weights->nb_dims;
     memcpy(p->dims, weights->dims, sizeof(p->dims));
     omp_set_num_threads(1);
@@ -339,9 +335,9 @@ int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim 
     dnnl_status_t status = dnnl_out_of_memory;
     int threads = omp_get_max_threads();
 
-    if (prim_alloc(&p, o) < 0)
+    *out = prim_alloc(o);
+    if (!(p = *out))
         goto fail;
-    *out = p;
     omp_set_num_threads(1);
     DNNL(md_init(&md, like->nb_dims, like->dims, strides));
     DNNL(dnnl_primitive_attr_create(&attr));
@@ -412,25 +408,28 @@ int mgv_dnnl_execute(const MgvDnnlPrim *p, int thread, const void *src, const vo
     return dnnl_primitive_execute(p->prim, p->e->streams[thread], nb_args, args);
 }
 
-void *mgv_dnnl_pack(const MgvKernelOp *o, const MgvDnnlPrim *p, const float *weights, const ptrdiff_t *strides)
+int mgv_dnnl_pack(float **out, const MgvKernelOp *o, const MgvDnnlPrim *p, const float *weights,
+                  const ptrdiff_t *strides)
 {
-    MgvDnnlPrim *reorder = NULL;
+    MgvDnnlPrim *reorder;
     dnnl_status_t status = dnnl_out_of_memory;
-    void *packed = NULL, *scratch = NULL;
+    void *scratch;
+    int ret = mgv_dnnl_reorder(&reorder, o, p, strides);
 
-    if (mgv_dnnl_reorder(&reorder, o, p, strides) < 0)
-        return NULL;
-    packed = mgv_calloc(1, p->weight_bytes);
+    *out = NULL;
+    if (ret < 0)
+        return ret;
+    *out = mgv_calloc(1, p->weight_bytes);
     scratch = mgv_calloc(1, reorder->scratch_bytes);
-    if (packed && scratch)
-        status = mgv_dnnl_execute(reorder, 0, weights, NULL, NULL, packed, scratch);
+    if (*out && scratch)
+        status = mgv_dnnl_execute(reorder, 0, weights, NULL, NULL, *out, scratch);
     if (status != dnnl_success) {
-        log_status(o->log, o->op->name, "reorder", NULL, status);
-        mgv_freep(&packed);
+        ret = log_status(o->log, o->op->name, "reorder", NULL, status);
+        mgv_freep(out);
     }
     mgv_freep(&scratch);
     mgv_dnnl_free(&reorder);
-    return packed;
+    return ret;
 }
 
 /* ---- tiles ---- */

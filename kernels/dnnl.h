@@ -76,8 +76,9 @@ void mgv_dnnl_free(MgvDnnlPrim **p);
 size_t mgv_dnnl_weight_bytes(const MgvDnnlPrim *p);  ///< of weights in the layout of p
 size_t mgv_dnnl_scratch_bytes(const MgvDnnlPrim *p); ///< one thread needs for mgv_dnnl_execute(); multiple of MGV_ALIGNMENT
 
-/** New memory with weights in the layout of p, NULL and one line if it fails. mgv_freep() frees it. */
-void *mgv_dnnl_pack(const MgvKernelOp *o, const MgvDnnlPrim *p, const float *weights, const ptrdiff_t *strides);
+/** New memory with weights in the layout of p; mgv_freep() frees it. Logs what failed. */
+int mgv_dnnl_pack(float **out, const MgvKernelOp *o, const MgvDnnlPrim *p, const float *weights,
+                  const ptrdiff_t *strides);
 
 /** Run as thread number thread. bias: NULL if there is none. @return a oneDNN status, 0 for success; not logged */
 int mgv_dnnl_execute(const MgvDnnlPrim *p, int thread, const void *src, const void *weights, const void *bias,

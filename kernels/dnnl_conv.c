@@ -112,8 +112,8 @@ static int prepare_kernel3(MgvKernelOp *o, const float *weights)
             return ret;
         prim_bytes = MGV_MAX(prim_bytes, mgv_dnnl_scratch_bytes(c->last));
     }
-    if (!(c->weights = mgv_dnnl_pack(o, c->whole, weights, strides)))
-        return MAGVIT_ERROR_DEVICE;
+    if ((ret = mgv_dnnl_pack(&c->weights, o, c->whole, weights, strides)) < 0)
+        return ret;
     o->weight_bytes += mgv_dnnl_weight_bytes(c->whole);
     c->pad_bytes = MGV_ALIGN_UP((size_t)(c->span + 2) * (c->band + 2) * (s.w + 2) * s.c * sizeof(float), MGV_ALIGNMENT);
     c->thread_bytes = c->pad_bytes + prim_bytes;

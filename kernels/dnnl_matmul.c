@@ -41,8 +41,7 @@
 
 struct MgvDnnlRows {
     MgvDnnlPrim *whole, *last; ///< for a whole tile, and for the last one if it has fewer rows
-    void *weights;
-    float *bias;
+    float *weights, *bias;     ///< weights in the layout of the products
     int64_t rows;
     int tile, nb_tiles, cin, cout;
     size_t thread_bytes;       ///< of scratch
@@ -71,8 +70,8 @@ static int rows_init(MgvDnnlRows *r, MgvKernelOp *o, const float *w)
             return ret;
         r->thread_bytes = MGV_MAX(r->thread_bytes, mgv_dnnl_scratch_bytes(r->last));
     }
-    if (!(r->weights = mgv_dnnl_pack(o, r->whole, w, strides)))
-        return MAGVIT_ERROR_DEVICE;
+    if ((ret = mgv_dnnl_pack(&r->weights, o, r->whole, w, strides)) < 0)
+        return ret;
     o->weight_bytes += mgv_dnnl_weight_bytes(r->whole) + (r->bias ? r->cout * sizeof(float) : 0);
     o->scratch_bytes = MGV_MAX(o->scratch_bytes, r->thread_bytes * o->dev->threads);
     return 0;

@@ -109,8 +109,8 @@ static int products_init(Vq *v, MgvKernelOp *o, const float *unit)
             return ret;
         need = MGV_MAX(need, mgv_dnnl_scratch_bytes(v->last));
     }
-    if (!(v->packed = mgv_dnnl_pack(o, v->whole, unit, strides)))
-        return MAGVIT_ERROR_DEVICE;
+    if ((ret = mgv_dnnl_pack(&v->packed, o, v->whole, unit, strides)) < 0)
+        return ret;
     v->x_bytes = MGV_ALIGN_UP((size_t)v->tile * d * sizeof(float), MGV_ALIGNMENT);
     v->dot_bytes = MGV_ALIGN_UP((size_t)v->tile * v->nb_codes * sizeof(float), MGV_ALIGNMENT);
     v->thread_bytes = v->x_bytes + v->dot_bytes + need;
