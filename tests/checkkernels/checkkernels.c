@@ -616,7 +616,7 @@ static void check_random(const Subject *s, int nb, const Subject *ref)
 /* ---- timing ---- */
 
 typedef struct Times {
-    double median, spread; ///< seconds; spread: half the range of the middle half
+    double best, median, spread; ///< seconds; spread: half the range of the middle half
 } Times;
 
 static int compare_doubles(const void *a, const void *b)
@@ -643,6 +643,7 @@ static int time_case(Times *t, double *flops, double *bytes, const Case *c, cons
         times[n] = mgv_time() - start;
     }
     qsort(times, n, sizeof(*times), compare_doubles);
+    t->best = times[0];
     t->median = times[n / 2];
     t->spread = (times[n * 3 / 4] - times[n / 4]) / 2;
     *flops = 2 * r.plan->ops[0].macs;
@@ -678,8 +679,8 @@ static void bench(const Subject *s, int nb, const Subject *ref)
                 fail_line(s[j].b->name, line, "timing", "error");
                 continue;
             }
-            printf("  %-6s %10.3f ms +- %4.1f %% %9.1f GFLOP/s %7.1f GB/s %8.1f x ref\n", s[j].b->name,
-                   t.median * 1e3, 100 * t.spread / t.median, flops / t.median * 1e-9, bytes / t.median * 1e-9,
+            printf("  %-6s %10.3f ms +- %4.1f %%, best %10.3f ms %9.1f GFLOP/s %7.1f GB/s %8.1f x ref\n",
+                   s[j].b->name, t.median * 1e3, 100 * t.spread / t.median, t.best * 1e3, flops / t.median * 1e-9, bytes / t.median * 1e-9,
                    base.median / t.median);
             passed++;
         }
