@@ -40,13 +40,17 @@ minor=$(number MINOR)
 release=$(cat "$dir/RELEASE" 2>/dev/null || echo unknown)
 case $major in
 8)  [ "$minor" -ge 44 ] || die "FFmpeg $release is too old, 5.1 is the first that works"
-    patch=5.1-6.1.patch ;;
-9)  patch=5.1-6.1.patch ;;
-10) patch=7.1.patch ;;
-*)  patch=8.1-9.0.patch ;;
+    patches="5.1-6.1.patch 5.1-exit-status.patch" ;;
+9)  patches=5.1-6.1.patch ;;
+10) patches=7.1.patch ;;
+*)  patches=8.1-9.0.patch ;;
 esac
 
-try() { patch -d "$dir" -p1 -F0 -f -s --no-backup-if-mismatch "$@" < "$here/$patch"; }
+# try PATCH [OPTION...]
+try() {
+    file=$1; shift
+    patch -d "$dir" -p1 -F0 -f -s --no-backup-if-mismatch "$@" < "$here/$file"
+}
 
 remove_sources() {
     if [ -L "$dir/libavfilter/magvit" ]; then
@@ -56,32 +60,31 @@ remove_sources() {
     fi
 }
 
-if [ $reverse = 1 ]; then
-    if try --dry-run -R >/dev/null 2>&1; then
-        try -R
-        remove_sources
-        echo "FFmpeg $release: $patch taken out"
+for patch in $patches; do
+    if try "$patch" --dry-run -R > /dev/null 2>&1; then applied=1; else applied=0; fi
+    if [ $reverse$applied = 11 ]; then
+        try "$patch" -R
+        did="taken out"
+    elif [ $reverse = 1 ]; then
+        did="is not applied"
+    elif [ $applied = 1 ]; then
+        did="already applied"
+    elif try "$patch" --dry-run > /dev/null 2>&1; then
+        try "$patch"
+        did=applied
     else
-        echo "FFmpeg $release: $patch is not applied"
+        try "$patch" --dry-run >&2 || true
+        die "$patch does not fit FFmpeg $release (libavfilter $major.$minor)"
     fi
-    exit 0
-fi
-
-if try --dry-run -R >/dev/null 2>&1; then
-    did="already applied"
-elif try --dry-run >/dev/null 2>&1; then
-    try
-    did=applied
-else
-    try --dry-run >&2 || true
-    die "$patch does not fit FFmpeg $release (libavfilter $major.$minor)"
-fi
+    echo "FFmpeg $release: $patch $did"
+done
 
 remove_sources
-if [ $copy = 1 ]; then
+if [ $reverse = 1 ]; then
+    exit 0
+elif [ $copy = 1 ]; then
     mkdir "$dir/libavfilter/magvit"
     cp "$filters"/Makefile "$filters"/*.[ch] "$dir/libavfilter/magvit/"
 else
     ln -s "$filters" "$dir/libavfilter/magvit"
 fi
-echo "FFmpeg $release: $patch $did"

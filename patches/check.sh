@@ -27,7 +27,7 @@ check() { # tree
     ) > "$log" 2>&1 || { tail -n 20 "$log"; return 1; }
     if grep -n 'magvit.*warning:' "$log"; then return 1; fi
     "$here/apply.sh" "$copy" --reverse || return 1
-    for file in configure libavfilter/Makefile libavfilter/allfilters.c; do
+    for file in configure libavfilter/Makefile libavfilter/allfilters.c fftools/ffmpeg.c; do
         cmp "$1/$file" "$copy/$file" || return 1
     done
     [ ! -e "$copy/libavfilter/magvit/magvit_filter.c" ]
