@@ -275,6 +275,15 @@ test_option_errors() {
     done
 }
 
+test_run_errors() {
+    # time stamps that stand still, in the middle and at the very end, fail the run
+    for n in 2 5 19; do
+        ff -f lavfi -i "$(source 16x16 10 20 gray)" -vf "trim=end_frame=$((n + 1)),setpts=if(eq(N\,$n)\,0\,N)/10/TB,magvit_interp=$opts" \
+            -f null - > /dev/null 2> "$tmp/err" && { note "frame $n: exit status 0: $(cat "$tmp/err")"; return 1; }
+        [ "$(grep -c 'magvit_interp.*@' "$tmp/err")" = 1 ] || note "frame $n: $(cat "$tmp/err")" || return 1
+    done
+}
+
 # ---------------------------------------------------------------- flow
 
 test_two_instances() {
