@@ -28,7 +28,7 @@ def main():
     if args.transformer:
         model.transformer.load_state_dict(torch.load(args.transformer, map_location="cpu")["ema"])
     else:
-        model.transformer.init_codes(model.tokenizer.quantizer.codebook.weight.detach())
+        model.transformer.init_local(model.tokenizer.quantizer.codebook.weight.detach(), model.cfg.grid)
     model.save(args.out, bf16=not args.f32)
     n = {k: sum(p.numel() for p in getattr(model, k).parameters()) for k in ("tokenizer", "transformer")}
     print(f"{args.out}: {sum(n.values())} parameters ({n})")

@@ -87,7 +87,7 @@ def main():
           f"entropy of single tokens {-(prior * prior.log()).sum():.3f} nats", flush=True)
 
     model = Transformer(cfg, c["dropout"]).to(dev)
-    model.init_codes(tokenizer.quantizer.codebook.weight.detach(), prior.to(dev))
+    model.init_local(tokenizer.quantizer.codebook.weight.detach(), cfg.grid, prior.to(dev))
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     kernels = [m.weight for m in model.modules() if isinstance(m, torch.nn.Linear)]
     ids = {id(p) for p in kernels}

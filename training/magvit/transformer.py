@@ -100,17 +100,58 @@ class Transformer(nn.Module):
         return F.linear(x, self.word_embeddings.weight[:self.codes], self.head.bias[:self.codes])
 
     @torch.no_grad()
-    def init_codes(self, codebook, frequency=None, std=0.02):
-        """A start that knows the codebook [N_c,D].
+    def init_local(self, codebook, grid, frequency=None, std=0.03, mix=0.2, width=1.0):
+        """A start that knows the codebook [N_c,D] and the grid (t,h,w), for short runs.
 
-        Code rows are a random projection of it, so similar codes start similar; the head passes its input on,
-        so a visible or condition token predicts itself and its like; frequency [N_c] sets the output bias.
+        Embeddings: positions are Fourier features of t, h, w in the first dimensions, codes are random
+        Fourier features of the codebook in the others, so similar codes and near places start similar.
+        Attention: three of four heads start as kernels over places (same place at other times, neighbours in
+        the frame, neighbours in space and time) and pass the code dimensions on.
+        Head: passes its input on, so a token predicts itself and its like; frequency [N_c] is the output bias.
         """
-        c = codebook - codebook.mean(0)
-        g = torch.Generator().manual_seed(0)
-        h = self.word_embeddings.weight.shape[1]
-        r = c @ torch.randn(c.shape[1], h, generator=g).to(c.device)
-        self.word_embeddings.weight[:self.codes] = r * (std / r.std())
-        self.head.dense.weight.add_(torch.eye(h, device=c.device))
+        hidden = self.word_embeddings.weight.shape[1]
+        t, h, w = grid
+        axes = []
+        for n, count in ((t, max(1, t - 1)), (h, h // 2), (w, w // 2)):
+            angle = torch.arange(n)[:, None] * torch.arange(1, count + 1) * (torch.pi / n)
+            axes.append(torch.cat([angle.cos(), angle.sin()], 1) * 2 ** 0.5)
+        widths = [a.shape[1] for a in axes]
+        places = sum(widths)
+        pos = torch.zeros(t, h, w, hidden)
+        start = 0
+        for i, a in enumerate(axes):
+            shape = [1, 1, 1, widths[i]]
+            shape[i] = grid[i]
+            pos[..., start:start + widths[i]] = a.view(shape)
+            start += widths[i]
+        self.position_embeddings.weight.mul_(0.1)
+        self.position_embeddings.weight[self.prefix:] += pos.flatten(0, 2).to(codebook.device) * std
+
+        # Random Fourier features: products of rows are a Gaussian kernel of the distance of the codes.
+        c, g = codebook, torch.Generator().manual_seed(0)
+        near = torch.cdist(c, c).topk(4, largest=False).values[:, -1].median()
+        phase = torch.randn(c.shape[1], hidden - places, generator=g).to(c.device) / (width * near)
+        shift = torch.rand(hidden - places, generator=g).to(c.device) * 2 * torch.pi
+        self.word_embeddings.weight.mul_(0.1)
+        self.word_embeddings.weight[:self.codes, places:] = (c @ phase + shift).cos() * std * 2 ** 0.5
+
+        # Sharpness of each head along (t, h, w); the last heads keep their random start.
+        kernels = [(0.0, 8.0, 8.0), (8.0, 4.0, 4.0), (3.0, 5.0, 5.0)]
+        for layer in self.layer:
+            att = layer.attention
+            d = hidden // att.heads
+            if places > d:
+                break
+            for head, gains in zip(range(att.heads), kernels):
+                gain = torch.cat([torch.full((n,), s ** 0.5) for n, s in zip(widths, gains)]).to(c.device)
+                rows = torch.arange(places) + head * d
+                for lin in (att.query, att.key):
+                    lin.weight[head * d:head * d + d].mul_(0.3)
+                    lin.weight[rows, torch.arange(places)] += gain * (d / 64) ** 0.25
+                n = min(d, (hidden - places) // len(kernels))
+                value, source = torch.arange(n) + head * d, torch.arange(n) + places + head * n
+                att.value.weight[value, source] += 1
+                att.out.weight[source, value] += mix
+        self.head.dense.weight.add_(torch.eye(hidden, device=c.device))
         if frequency is not None:
             self.head.bias[:self.codes] = frequency.log() - frequency.log().mean()

@@ -196,6 +196,18 @@ class MaskTest(unittest.TestCase):
         with torch.no_grad():
             self.assertEqual(tuple(t(torch.zeros(2, c.length, dtype=torch.long)).shape), (2, 64, 64))
 
+    def test_local_start(self):
+        """Condition tokens predict themselves before any training."""
+        torch.manual_seed(0)
+        c = Config.load(TINY)
+        t = Transformer(c).eval()
+        book = torch.randn(64, 8)
+        t.init_local(book, c.grid, mix=0.0)
+        ids = torch.randint(0, 64, (1, 64))
+        with torch.no_grad():
+            out = t(torch.cat([torch.tensor([c.prompt("FI")]), ids], 1)).argmax(2)
+        self.assertGreater((out == ids).float().mean(), 0.8)
+
 
 if __name__ == "__main__":
     unittest.main()
