@@ -185,6 +185,7 @@ check: all tests
 	run checkkernels          build/tests/checkkernels; \
 	run golden                build/tests/golden; \
 	run golden-one-thread     $(LESS_OMP) build/tests/golden;) \
+	$(if $(filter yes,$(CONFIG_TESTS)),run training env PYTHON="$(PYTHON)" sh $(SRC_PATH)/tests/training.sh;) \
 	if test -x build/ffmpeg/ffmpeg && test -f $(SRC_PATH)/tests/fate/run.sh; then \
 	    run fate $(MAKE) -s fate; \
 	fi; \
