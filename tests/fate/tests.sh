@@ -56,7 +56,9 @@ test_interp_variable_rate() {
     # frames 0 1 2 5 9 10 14 of 25 a second, and a stream that starts late
     src="$(source 16x16 25 15 gray),select=lt(n\,3)+eq(n\,5)+eq(n\,9)+eq(n\,10)+eq(n\,14)"
     stamps "$src" "setpts=PTS+7,magvit_interp=factor=4:$opts" > "$tmp/stamps" || return 1
-    with_reference interp-variable-rate < "$tmp/stamps"
+    # how long the last frame is held depends on its duration, which FFmpeg 5.1 does not know
+    head -n 26 "$tmp/stamps" | with_reference interp-variable-rate &&
+    count "variable rate" 29 "$tmp/stamps"
 }
 
 test_interp_stamps_rise() {
