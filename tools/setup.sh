@@ -4,12 +4,12 @@
 # that are missing (Debian and its relatives), the library, a patched ffmpeg.
 # Part of libmagvit, LGPL-2.1-or-later, see LICENSE.
 #
-# usage: tools/setup.sh [--with-ffmpeg-src=DIR]     from the root of the source tree
+# usage: [MORE_PACKAGES="..."] tools/setup.sh [--with-ffmpeg-src=DIR]
 set -eu
 cd "$(dirname "$0")/.."
 
 packages="gcc libc6-dev make pkg-config patch xz-utils nasm zlib1g-dev
-          libdnnl-dev libzimg-dev libjansson-dev librandom123-dev libcunit1-dev"
+          libdnnl-dev libzimg-dev libjansson-dev librandom123-dev libcunit1-dev ${MORE_PACKAGES:-}"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
