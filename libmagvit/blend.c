@@ -242,7 +242,8 @@ void mgv_blend_hole(MgvBlend *b, float *made, const float *given, const uint8_t 
 
 /* ---- time ----------------------------------------------------------------- */
 
-#define STILL 0.06f ///< local change at which half of the detail is taken
+#define SLOW  0.06f ///< local change at which half of the given frames' detail is added
+#define STILL 0.03f ///< local change at which half is taken from the given frames themselves
 
 static void box_rows(float *dst, const float *src, int w, int h, int r)
 {
@@ -294,21 +295,25 @@ static void blur(float *dst, const float *src, float *tmp, double *column, int w
     box_columns(dst, tmp, column, w, h, r);
 }
 
+/** 1 where nothing moves, a half where the mean difference is scale. */
+static float share(float motion, float scale)
+{
+    return 1 / (1 + motion / scale * (motion / scale));
+}
+
 void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAnchor *z, double phi, int radius,
                     int w, int h)
 {
     size_t pixels = (size_t)w * h;
-    float *share = b->planes, *error = share + pixels, *low = error + pixels, *tmp = low + pixels;
+    float *motion = b->planes, *error = motion + pixels, *low = error + pixels, *tmp = low + pixels;
     const float *from = z ? a->given : a->made, *to = z ? z->given : made;
     float fz = z ? (float)phi : 0;
 
     mgv_assert(w <= b->width && pixels <= (size_t)b->width * b->height);
     for (size_t i = 0; i < pixels; i++)
-        share[i] = (fabsf(to[i * 3] - from[i * 3]) + fabsf(to[i * 3 + 1] - from[i * 3 + 1]) +
-                    fabsf(to[i * 3 + 2] - from[i * 3 + 2])) / 3;
-    blur(share, share, tmp, b->column, w, h, (radius + 1) / 2);
-    for (size_t i = 0; i < pixels; i++)
-        share[i] = 1 / (1 + share[i] / STILL * (share[i] / STILL));
+        motion[i] = (fabsf(to[i * 3] - from[i * 3]) + fabsf(to[i * 3 + 1] - from[i * 3 + 1]) +
+                     fabsf(to[i * 3 + 2] - from[i * 3 + 2])) / 3;
+    blur(motion, motion, tmp, b->column, w, h, (radius + 1) / 2);
 
     for (int c = 0; c < 3; c++) {
         for (size_t i = 0; i < pixels; i++) {
@@ -319,8 +324,11 @@ void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAncho
         }
         blur(low, error, tmp, b->column, w, h, radius);
         for (size_t i = 0; i < pixels; i++) {
-            float v = made[i * 3 + c] + low[i] + share[i] * (error[i] - low[i]);
-            made[i * 3 + c] = MGV_CLAMP(v, 0, 1);
+            size_t k = i * 3 + c;
+            float v = made[k] + low[i] + share(motion[i], SLOW) * (error[i] - low[i]);
+            if (z)
+                v += share(motion[i], STILL) * (a->given[k] + fz * (z->given[k] - a->given[k]) - v);
+            made[k] = MGV_CLAMP(v, 0, 1);
         }
     }
 }

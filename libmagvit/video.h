@@ -280,7 +280,8 @@ typedef struct MgvAnchor {
  * Time: made [h,w,3] lies at phase phi in (0,1) between a and z (z NULL: after
  * a). The error given - made of the two is mixed by phi; its low-pass part,
  * over about 4 radius pixels, is added everywhere, its detail only where
- * little moves. Clipped to [0,1].
+ * little moves. Where a and z agree, their mix replaces what was made: nothing
+ * flickers that stands still. Clipped to [0,1].
  */
 void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAnchor *z, double phi, int radius,
                     int w, int h);
