@@ -6,7 +6,7 @@
 
 test_interp_known() {
     for format in $formats; do
-        src=$(source 40x24 10 5 "$format")
+        src=$(source 40x24 2 5 "$format") # slow enough that every frame differs: between equal ones nothing is new
         md5 "$src" null > "$tmp/in" && md5 "$src" "magvit_interp=factor=4:$opts" > "$tmp/out" || return 1
         count "$format" 20 "$tmp/out" || return 1
         every 4 "$tmp/out" > "$tmp/known"
