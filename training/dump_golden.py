@@ -113,25 +113,25 @@ def cond_golden(model):
     video, grid = integer_clip(16, 32, 32), (4, 4, 4)
     out = {}
 
-    def put(name, clip, mask, task):
+    def put(name, made, task):
+        clip, _, mask = made
         out[name + ".rows"] = np.ascontiguousarray(clip[:, COND_ROWS, :, 0])
         out[name + ".sums"] = clip.astype(np.float64).sum((1, 2))
         out[name + ".mask"] = mask
         out[name + ".prompt"] = np.array(model.cfg.prompt(task, 1))
 
     for task in TASKS:
-        clip, mask = cond.condition(task, video, grid)
-        put("task." + task, clip, mask, task)
+        put("task." + task, cond.condition(task, video, grid), task)
     for period in (2, 3, 5, 7):
         known = np.zeros(16, bool)
         known[::period] = True
-        put(f"interpolate.{period}", *cond.interpolate(video, known, grid), "FI")
+        put(f"interpolate.{period}", cond.interpolate(video, known, grid), "FI")
     known = np.ones((16, 32, 32), bool)
     for k in range(16):
         known[k, 9:20, 3 + k:14 + k] = False
-    put("hole", *cond.hole(video, known, grid), "IPC")
-    put("border", *cond.border(video, (5, 27, 0, 21), grid), "OPC")
-    out["mask16"] = np.concatenate([cond.condition(t, np.zeros((16, 128, 128, 3), np.float32), (4, 16, 16))[1][None]
+    put("hole", cond.hole(video, known, grid), "IPC")
+    put("border", cond.border(video, (5, 27, 0, 21), grid), "OPC")
+    out["mask16"] = np.concatenate([cond.condition(t, np.zeros((16, 128, 128, 3), np.float32), (4, 16, 16)).mask[None]
                                     for t in TASKS])
     return out
 

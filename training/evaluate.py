@@ -23,19 +23,21 @@ from train_transformer import validation_pairs
 
 
 @torch.no_grad()
-def generate(model, video, clip, mask, task, device="cpu", seed=0, steps=None):
-    """Condition (clip [T,H,W,3] float32, mask, task) -> generated clip [T,H,W,3] float32."""
+def generate(model, made, task, device="cpu", seed=0, steps=None):
+    """cond.Condition and its task -> generated clip [T,H,W,3] float32."""
     c, s = model.cfg, model.cfg.sampler
-    zc = tokens_of(model.tokenizer, clip[None], device, False)[0]
+    zc = tokens_of(model.tokenizer, made.clip[None], device, False)[0]
     prompt = c.prompt(task)
 
     def logits(cur, _):
         ids = torch.from_numpy(np.concatenate([prompt, cur])[None]).to(device)
         return model.transformer(ids)[0].float().cpu().numpy()
 
-    ids = sample(logits, c.tokens, zc, mask.ravel(), c.mask_id, steps or s.steps, s.schedule,
+    ids = sample(logits, c.tokens, zc, made.mask.ravel(), c.mask_id, steps or s.steps, s.schedule,
                  s.choice_temperature, s.temperature, seed)
-    y = model.tokenizer.decode(torch.from_numpy(ids).view(1, *c.grid).to(device))
+    clip = torch.from_numpy(made.clip[None]).permute(0, 4, 1, 2, 3).to(device)
+    known = torch.from_numpy(made.known[None].copy()).to(device)
+    y = model.tokenizer.decode(torch.from_numpy(ids).view(1, *c.grid).to(device), clip, known)
     return y[0].permute(1, 2, 3, 0).clamp(0, 1).cpu().numpy()
 
 
@@ -47,10 +49,10 @@ def sheet(model, windows, path, device):
         v = w.astype(np.float32) / 255
         known = np.zeros(c.frames, bool)
         known[::5] = True
-        made = [(*cond.interpolate(v, known, c.grid), "FI"), (*cond.condition("FP", v, c.grid), "FP"),
-                (*cond.condition("IPC", v, c.grid), "IPC"), (*cond.border(v, rect, c.grid), "OPC")][i % 4]
-        y = generate(model, v, *made, device=device)
-        rows += [w] + [np.round(a * 255).astype(np.uint8) for a in (made[0], y)]
+        made, task = [(cond.interpolate(v, known, c.grid), "FI"), (cond.condition("FP", v, c.grid), "FP"),
+                      (cond.condition("IPC", v, c.grid), "IPC"), (cond.border(v, rect, c.grid), "OPC")][i % 4]
+        y = generate(model, made, task, device)
+        rows += [w] + [np.round(a * 255).astype(np.uint8) for a in (made.clip, y)]
     contact_sheet(path, rows, 2)
 
 

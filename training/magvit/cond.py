@@ -1,4 +1,4 @@
-"""Conditions: the padded clip V~ and the latent condition mask of every task.
+"""Conditions: the padded clip V~, its known pixels and the latent condition mask of every task.
 
 Clips are [T,H,W,3] float32 in [0,1]; latent masks are [t,h,w] uint8, 1 = condition cell.
 Rounding is half to even, ranges are half open, divisions of sizes are integer divisions.
@@ -6,9 +6,17 @@ The ten tasks follow the paper's formulas; the latent masks of the moving region
 own and not derived from pixels.  Free masks use the paper's rule: a cell is a condition if at least one
 of its pixels is known.
 """
+from typing import NamedTuple
+
 import numpy as np
 
 from .config import TASKS
+
+
+class Condition(NamedTuple):
+    clip: np.ndarray   # V~ [T,H,W,3] float32
+    known: np.ndarray  # [T,H,W] bool, pixels that were given
+    mask: np.ndarray   # [t,h,w] uint8, 1 = condition cell
 
 
 def _moving_edge(count, width):
@@ -42,13 +50,13 @@ def interpolate(video, known, grid):
         a, b = a[-1], b[0]
         out[k] = video[a] + (video[b] - video[a]) * np.float32((k - a) / (b - a))
     pixels = np.broadcast_to(known[:, None, None], video.shape[:3])
-    return out, cells(pixels, grid)
+    return Condition(out, pixels, cells(pixels, grid))
 
 
 def hole(video, known, grid):
     """Pixels outside known [T,H,W] become zero."""
     known = np.asarray(known, bool)
-    return video * known[..., None].astype(np.float32), cells(known, grid)
+    return Condition(video * known[..., None].astype(np.float32), known, cells(known, grid))
 
 
 def border(video, rect, grid):
@@ -58,18 +66,18 @@ def border(video, rect, grid):
     out = video[:, np.clip(np.arange(h), y0, y1 - 1)][:, :, np.clip(np.arange(w), x0, x1 - 1)]
     known = np.zeros(video.shape[:3], bool)
     known[:, y0:y1, x0:x1] = True
-    return np.ascontiguousarray(out), cells(known, grid)
+    return Condition(np.ascontiguousarray(out), known, cells(known, grid))
 
 
 def condition(task, video, grid, given=1):
-    """Condition of one of TASKS: (V~ [T,H,W,3] or zeros for CG, latent mask [t,h,w] uint8).
+    """Condition of one of TASKS; V~ of CG is black.
 
     given: leading frames kept by FP and CFP, frames kept at each end by FI.
     """
     assert task in TASKS, task
     n, h, w = video.shape[:3]
     lt, lh, lw = grid
-    mask = np.zeros(grid, np.uint8)
+    mask, pixels = np.zeros(grid, np.uint8), np.zeros((n, h, w), bool)
     out = video.copy()
     rows, cols = slice(h // 4, 3 * h // 4), slice(w // 4, 3 * w // 4)
     lrows, lcols = slice(lh // 4, 3 * lh // 4), slice(lw // 4, 3 * lw // 4)
@@ -77,39 +85,45 @@ def condition(task, video, grid, given=1):
         out[:] = 0
     elif task in ("FP", "CFP"):
         out[given:] = video[given - 1]
+        pixels[:given] = True
         mask[:-(-given * lt // n)] = 1
     elif task == "FI":
         known = np.zeros(n, bool)
         known[:given] = known[n - given:] = True
-        out, _ = interpolate(video, known, grid)
+        out, pixels, _ = interpolate(video, known, grid)
         ends = -(-given * lt // n)
         mask[:ends] = mask[lt - ends:] = 1
     elif task == "OPC":
-        out, _ = border(video, (h // 4, 3 * h // 4, w // 4, 3 * w // 4), grid)
+        out, pixels, _ = border(video, (h // 4, 3 * h // 4, w // 4, 3 * w // 4), grid)
         mask[:, lrows, lcols] = 1
     elif task == "OPV":
-        out, _ = border(video, (0, h, w // 4, 3 * w // 4), grid)
+        out, pixels, _ = border(video, (0, h, w // 4, 3 * w // 4), grid)
         mask[:, :, lcols] = 1
     elif task == "OPH":
-        out, _ = border(video, (h // 4, 3 * h // 4, 0, w), grid)
+        out, pixels, _ = border(video, (h // 4, 3 * h // 4, 0, w), grid)
         mask[:, lrows] = 1
     elif task == "OPD":
         out[:] = 0
         for k, x in enumerate(_moving_edge(n, w)):
             out[k, :, x:x + w // 2] = video[k, :, x:x + w // 2]
+            pixels[k, :, x:x + w // 2] = True
         for k, x in enumerate(_moving_edge(lt, lw)):
             mask[k, :, x:x + lw // 2] = 1
     elif task == "IPC":
         out[:, rows, cols] = 0
+        pixels[:] = True
+        pixels[:, rows, cols] = False
         mask[:] = 1
         mask[:, lrows, lcols] = 0
     elif task == "IPD":
+        pixels[:] = True
         mask[:] = 1
         for k, x in enumerate(_moving_edge(n, w)):
             out[k, rows, x:x + w // 2] = 0
+            pixels[k, rows, x:x + w // 2] = False
         for k, x in enumerate(_moving_edge(lt, lw)):
             mask[k, lrows, x:x + lw // 2] = 0
-    return out, mask
+    return Condition(out, pixels, mask)
 
 
 # Prompts of the free conditions: they reuse the task whose padding they share.
@@ -117,7 +131,7 @@ FREE = ("interpolate", "hole", "border", "predict")
 
 
 def free_condition(kind, video, grid, rng):
-    """A random free condition for training: (V~, mask, task).
+    """A random free condition for training, and the task whose prompt it takes.
 
     interpolate: known frames every N in {2,3,4,5,7,15} slots; predict: a few leading frames;
     hole: one to three rectangles, some of them drifting; border: a random kept rectangle.
@@ -126,11 +140,11 @@ def free_condition(kind, video, grid, rng):
     if kind == "interpolate":
         known = np.zeros(n, bool)
         known[::int(rng.choice([2, 3, 4, 5, 7, 15]))] = True
-        return *interpolate(video, known, grid), "FI"
+        return interpolate(video, known, grid), "FI"
     if kind == "predict":
         known = np.zeros(n, bool)
         known[:int(rng.choice([2, 4, 5, 8, 12]))] = True
-        return *interpolate(video, known, grid), "FP"
+        return interpolate(video, known, grid), "FP"
     if kind == "hole":
         known = np.ones((n, h, w), bool)
         for _ in range(int(rng.integers(1, 4))):
@@ -140,8 +154,8 @@ def free_condition(kind, video, grid, rng):
             for k in range(n):
                 a, b = int(np.clip(y + vy * k, 0, h - rh)), int(np.clip(x + vx * k, 0, w - rw))
                 known[k, a:a + rh, b:b + rw] = False
-        return *hole(video, known, grid), "IPC"
+        return hole(video, known, grid), "IPC"
     assert kind == "border", kind
     y0, x0 = (int(rng.integers(0, s * 3 // 8)) * int(rng.random() < 0.75) for s in (h, w))
     y1, x1 = (s - int(rng.integers(0, s * 3 // 8)) * int(rng.random() < 0.75) for s in (h, w))
-    return *border(video, (y0, y1, x0, x1), grid), "OPC"
+    return border(video, (y0, y1, x0, x1), grid), "OPC"

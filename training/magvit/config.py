@@ -17,6 +17,7 @@ class TokenizerConfig:
     groups: int = 32
     norm_eps: float = 1e-6
     latent_normalize: int = 0
+    known_pixels: str = "none"  # what the decoder sees of the condition: none (paper), zero, padded
 
     def factors(self):
         """Compression of (T, H, W)."""

@@ -21,13 +21,12 @@ def kinds(cfg):
 
 
 def make_condition(cfg, kind, video, label, rng):
-    """video [T,H,W,3] float32 -> (V~, mask [t,h,w], prompt ids)"""
+    """video [T,H,W,3] float32 -> (cond.Condition, prompt ids)"""
     if kind in TASKS:
-        clip, mask = cond.condition(kind, video, cfg.grid)
-        task = kind
+        made, task = cond.condition(kind, video, cfg.grid), kind
     else:
-        clip, mask, task = cond.free_condition(kind, video, cfg.grid, rng)
-    return clip, mask, cfg.prompt(task, label)
+        made, task = cond.free_condition(kind, video, cfg.grid, rng)
+    return made, cfg.prompt(task, label)
 
 
 @torch.no_grad()
@@ -48,11 +47,11 @@ class Pairs:
         """One clip [T,H,W,3] uint8 and the conditions in `chosen`."""
         v = video.astype(np.float32) / 255
         made = [make_condition(cfg, k, v, label, rng) for k in chosen]
-        ids = tokens_of(tokenizer, np.stack([v] + [m[0] for m in made]), device, amp)
+        ids = tokens_of(tokenizer, np.stack([v] + [m.clip for m, _ in made]), device, amp)
         self.z.append(ids[0])
-        for k, (_, mask, prompt), zc in zip(chosen, made, ids[1:]):
+        for k, (m, prompt), zc in zip(chosen, made, ids[1:]):
             self.zc.append(zc)
-            self.mask.append(mask.ravel())
+            self.mask.append(m.mask.ravel())
             self.prompt.append(prompt)
             self.source.append(len(self.z) - 1)
             self.kind.append(k)

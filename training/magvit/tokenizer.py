@@ -195,8 +195,25 @@ class Encoder(nn.Module):
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
+class KnownLevel(nn.Module):
+    """One resolution of the known-pixel pyramid.  Without biases: what sees nothing adds nothing."""
+
+    def __init__(self, cin, width, cout, padding):
+        super().__init__()
+        self.conv1 = Conv3d(cin, width, 3, False, padding)
+        self.conv2 = Conv3d(width, cout, 3, False, padding)
+        nn.init.zeros_(self.conv2.weight)  # a new pyramid leaves a trained decoder as it was
+
+    def forward(self, x):
+        return self.conv2(F.silu(self.conv1(x)))
+
+
 class Decoder(nn.Module):
-    """[N,D,t,h,w] -> [N,3,T,H,W], not clipped"""
+    """[N,D,t,h,w], known [N,4,T,H,W] or None -> [N,3,T,H,W], not clipped
+
+    known: red, green, blue of the condition and 1 where a pixel is given, see known_input().  A pyramid of
+    convolutions brings it down, and every level adds its own to the features that enter it.
+    """
 
     def __init__(self, cfg):
         super().__init__()
@@ -208,14 +225,31 @@ class Decoder(nn.Module):
         self.up = nn.ModuleList(UpLevel(cin[i], ch[i], flags[i], cfg) for i in range(len(ch)))
         self.norm_out = GroupNorm(ch[0], cfg.groups, cfg.norm_eps)
         self.conv_out = Conv3d(ch[0], 3, 3, True, cfg.padding)
+        if cfg.known_pixels != "none":
+            self.known = nn.ModuleList(KnownLevel(4 if i == 0 else cin[i - 1], ch[i], cin[i], cfg.padding)
+                                       for i in range(len(ch)))
+            self.pool = nn.ModuleList(Pool(f) for f in flags[1:])
 
-    def forward(self, x):
+    def forward(self, x, known=None):
+        seen = [None] * len(self.up)
+        if known is not None:
+            for i, level in enumerate(self.known):
+                known = seen[i] = level(known if i == 0 else self.pool[i - 1](known))
         x = self.conv_in(x)
         for b in self.mid:
             x = b(x)
-        for level in reversed(self.up):
-            x = level(x)
+        for level, k in zip(reversed(self.up), reversed(seen)):
+            x = level(x if k is None else x + k)
         return self.conv_out(F.silu(self.norm_out(x)))
+
+
+def known_input(kind, clip, known):
+    """The decoder's view of a condition: clip V~ [N,3,T,H,W], known [N,T,H,W] 0 or 1 -> [N,4,T,H,W].
+
+    kind zero: the padding of unknown pixels is taken away; padded: it is left, as the encoder sees it.
+    """
+    known = known[:, None].to(clip.dtype)
+    return torch.cat([clip * known if kind == "zero" else clip, known], 1)
 
 
 class Quantizer(nn.Module):
@@ -258,6 +292,8 @@ class Tokenizer(nn.Module):
         """Pixels [N,3,T,H,W] -> ids [N,t,h,w]"""
         return self.quantizer.encode(self.encoder(x))
 
-    def decode(self, ids):
-        """ids [N,t,h,w] -> pixels [N,3,T,H,W], not clipped"""
-        return self.decoder(self.quantizer.decode(ids))
+    def decode(self, ids, clip=None, known=None):
+        """ids [N,t,h,w], optionally the condition they were made for -> pixels [N,3,T,H,W], not clipped"""
+        kind = self.cfg.known_pixels
+        seen = None if clip is None or kind == "none" else known_input(kind, clip, known)
+        return self.decoder(self.quantizer.decode(ids), seen)

@@ -2,6 +2,7 @@
 import os
 import tempfile
 import unittest
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -64,6 +65,24 @@ class TokenizerTest(unittest.TestCase):
                 self.assertEqual(tuple(ids.shape[1:]), grid)
             self.assertEqual(tuple(m.decode(ids).shape), (1, 3, 8, 24, 16))
 
+    def test_known_pixels(self):
+        """A new pyramid changes nothing; a trained one sees what is given, and nothing where nothing is."""
+        plain = Tokenizer(self.cfg.tokenizer).eval()
+        m = Tokenizer(replace(self.cfg.tokenizer, known_pixels="zero")).eval()
+        m.load_state_dict(plain.state_dict(), strict=False)
+        ids, clip = torch.randint(0, 64, (1, 2, 2, 3)), torch.rand(1, 3, 8, 16, 24)
+        known = torch.rand(1, 8, 16, 24) < 0.5
+        with torch.no_grad():
+            want = plain.decode(ids)
+            self.assertTrue(torch.equal(m.decode(ids, clip, known), want))
+            for level in m.decoder.known:
+                level.conv2.weight.normal_(std=0.1)
+            self.assertTrue(torch.equal(m.decode(ids), want))
+            self.assertTrue(torch.equal(m.decode(ids, clip, known & False), want))
+            seen = m.decode(ids, clip, known)
+            self.assertGreater((seen - want).abs().max(), 0.01)
+            self.assertTrue(torch.equal(seen, m.decode(ids, clip * known[:, None], known)))
+
     def test_reflect(self):
         x = torch.arange(3.0).view(1, 1, 1, 1, 3)
         self.assertEqual(reflect_pad1(x)[0, 0, 1, 1].tolist(), [1, 0, 1, 2, 1])
@@ -112,9 +131,10 @@ class CondTest(unittest.TestCase):
         for size, grid in ((128, (4, 16, 16)), (32, (4, 4, 4))):
             v = np.random.default_rng(0).random((16, size, size, 3), np.float32)
             for task, share in zip(TASKS, want):
-                clip, mask = cond.condition(task, v, grid)
+                clip, known, mask = cond.condition(task, v, grid)
                 self.assertEqual(mask.mean(), share, task)
                 self.assertEqual((clip.shape, clip.dtype), (v.shape, np.float32))
+                np.testing.assert_array_equal(clip[known], v[known])
 
     def test_moving_edge(self):
         self.assertEqual(cond._moving_edge(16, 128), [0, 4, 9, 13, 17, 21, 26, 30, 34, 38, 43, 47, 51, 55, 60, 64])
@@ -124,20 +144,21 @@ class CondTest(unittest.TestCase):
         v = np.random.default_rng(0).random((16, 16, 16, 3), np.float32)
         known = np.zeros(16, bool)
         known[::5] = True
-        clip, mask = cond.interpolate(v, known, (4, 2, 2))
+        clip, _, mask = cond.interpolate(v, known, (4, 2, 2))
         np.testing.assert_array_equal(clip[::5], v[::5])
         np.testing.assert_allclose(clip[7], v[5] * 0.6 + v[10] * 0.4, atol=1e-6)
         self.assertTrue(mask.all())
         known[:] = False
         known[[0, 15]] = True
-        np.testing.assert_array_equal(cond.interpolate(v, known, (4, 2, 2))[0], cond.condition("FI", v, (4, 2, 2))[0])
+        np.testing.assert_array_equal(cond.interpolate(v, known, (4, 2, 2)).clip, cond.condition("FI", v, (4, 2, 2)).clip)
 
     def test_free(self):
         v = np.random.default_rng(0).random((16, 32, 32, 3), np.float32)
         g = np.random.default_rng(1)
         for kind in cond.FREE:
-            clip, mask, task = cond.free_condition(kind, v, (4, 4, 4), g)
-            self.assertEqual(clip.shape, v.shape)
+            made, task = cond.free_condition(kind, v, (4, 4, 4), g)
+            self.assertEqual(made.clip.shape, v.shape)
+            np.testing.assert_array_equal(made.clip[made.known], v[made.known])
             self.assertIn(task, TASKS)
 
 
