@@ -184,6 +184,7 @@ static int conv3d_ref(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], vo
 {
     const MgvShape s = o->in[0];
     size_t i, last, plane = (size_t)s.h * s.w, sample = plane * s.t;
+    int c;
 
     for (slice(cells(s), job, nb_jobs, &i, &last); i < last; i++) {
         float *y = (float *)out + i * o->out.c;
@@ -191,6 +192,8 @@ static int conv3d_ref(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], vo
 
         set_bias(y, weight_of(o, 1), o->out.c);
         conv3d_cell(o, y, base, (int)(i % sample / plane), (int)(i % plane / s.w), (int)(i % s.w));
+        for (c = 0; c < o->out.c; c++)
+            y[c] = activate(o->op->act, y[c]);
     }
     return 0;
 }

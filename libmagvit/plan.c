@@ -244,7 +244,7 @@ static void weight(MgvPlan *p, MgvOp *op, int slot, const char *suffix, const in
     weight_named(p, op, slot, name, dims, nb_dims, more_rows);
 }
 
-MgvT mgv_conv3d(MgvPlan *p, const char *name, MgvT x, int cout, int k, enum MgvPad pad, int bias)
+MgvT mgv_conv3d(MgvPlan *p, const char *name, MgvT x, int cout, int k, enum MgvPad pad, int bias, enum MgvAct act)
 {
     MgvOp *op = begin(p, MGV_OP_CONV3D, name, IN(x));
     MgvShape s;
@@ -259,6 +259,7 @@ MgvT mgv_conv3d(MgvPlan *p, const char *name, MgvT x, int cout, int k, enum MgvP
         weight(p, op, 1, "bias", DIMS(cout), 0);
     op->u.conv.k   = k;
     op->u.conv.pad = pad;
+    op->act  = act;
     op->macs = (double)mgv_shape_elements(s) * cout * k * k * k;
     s.c = cout;
     return end(p, op, s, MGV_F32);

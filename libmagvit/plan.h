@@ -51,7 +51,7 @@ enum MgvAct { MGV_ACT_NONE, MGV_ACT_SILU, MGV_ACT_GELU_TANH };
 enum MgvPad { MGV_PAD_ZERO, MGV_PAD_REFLECT };
 
 #define MGV_OPS(X)                                                                   \
-    X(CONV3D, conv3d)         /* stride 1, kernel 1 or 3, same size; bias optional */ \
+    X(CONV3D, conv3d)         /* stride 1, kernel 1 or 3, same size; bias optional; act */ \
     X(GROUP_NORM, group_norm) /* statistics over T,H,W and C/groups channels; act */  \
     X(LAYER_NORM, layer_norm) /* over C */                                            \
     X(LINEAR, linear)         /* y = act(x . W^T + b) */                              \
@@ -149,7 +149,7 @@ void mgv_plan_check_table(MgvPlan *p, const char *name, int rows, int width);
 /* Builder calls: append one op, check shapes and weights, return the output id. */
 
 /** [N,T,H,W,Ci] -> [N,T,H,W,cout]. k: 1 or 3, padded to the same size; reflect on an axis of length 1 replicates. */
-MgvT mgv_conv3d(MgvPlan *p, const char *name, MgvT x, int cout, int k, enum MgvPad pad, int bias);
+MgvT mgv_conv3d(MgvPlan *p, const char *name, MgvT x, int cout, int k, enum MgvPad pad, int bias, enum MgvAct act);
 /** Biased variance per sample over T,H,W and C/groups contiguous channels, then scale, bias, act. */
 MgvT mgv_group_norm(MgvPlan *p, const char *name, MgvT x, int groups, float eps, enum MgvAct act);
 /** Over C, then scale and bias. */

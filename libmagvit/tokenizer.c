@@ -53,7 +53,7 @@ static const char *join(char *buf, const char *fmt, ...)
 
 static MgvT conv(const Net *n, const char *name, MgvT x, int cout, int k, int bias)
 {
-    return mgv_conv3d(n->p, name, x, cout, k, n->c->padding, bias);
+    return mgv_conv3d(n->p, name, x, cout, k, n->c->padding, bias, MGV_ACT_NONE);
 }
 
 static MgvT norm_silu(const Net *n, const char *name, MgvT x)

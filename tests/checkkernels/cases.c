@@ -61,9 +61,12 @@ const Case cases[] = {
     CONV(2, 1, 9, 33, 17, 33, 3, REFLECT, BIAS),
     CONV(1, 17, 6, 5, 12, 20, 3, REFLECT),
     CONV(1, 3, 16, 16, 64, 32, 3, REFLECT, BIAS),
+    CONV(1, 5, 17, 33, 4, 16, 3, REFLECT, SILU),
+    CONV(2, 3, 5, 3, 16, 5, 3, ZERO, BIAS, GELU),
     CONV(1, 1, 1, 1, 1, 1, 1, ZERO),
     CONV(2, 3, 5, 7, 5, 17, 1, REFLECT, BIAS),
     CONV(1, 4, 17, 33, 16, 32, 1, REFLECT),
+    CONV(1, 3, 5, 7, 8, 17, 1, ZERO, SILU),
     CONV(1, 3, 5, 17, 33, 3, 1, ZERO, BIAS),
 
     GN(1, 1, 1, 1, 1, 1),
@@ -165,6 +168,10 @@ const Known known[] = {
     { "one cell replicated", CONV(1, 1, 1, 1, 1, 1, 3, REFLECT, BIAS), { F(5) }, .weight = F(ONE9, ONE9, ONE9),
       .bias = F(-1), .want = F(134) },
     { "one cell in zeros", CONV(1, 1, 1, 1, 1, 1, 3, ZERO), { F(5) }, .weight = F(ONE9, ONE9, ONE9), .want = F(5) },
+    { "silu", CONV(1, 1, 1, 2, 1, 1, 3, ZERO, BIAS, SILU), { F(1, -2) }, .weight = F(ONE9, ONE9, ONE9), .bias = F(2),
+      .want = F(0.731058579f, 0.731058579f) },
+    { "silu of a point", CONV(1, 1, 1, 2, 1, 1, 1, ZERO, SILU), { F(1, -1) }, .weight = F(1),
+      .want = F(0.731058579f, -0.268941421f) },
     { "channels", CONV(1, 1, 1, 2, 2, 2, 1, ZERO, BIAS), { F(1, 2, 0, 1) }, .weight = F(1, 2, 3, 4),
       .bias = F(10, 20), .want = F(15, 31, 12, 24) },
     { "samples stay apart", CONV(2, 1, 1, 1, 1, 1, 3, REFLECT), { F(1, 2) }, .weight = F(ONE9, ONE9, ONE9),
@@ -267,7 +274,7 @@ MgvT case_build(const Case *c, MgvPlan *p, const MgvT *in)
     const float eps = c->eps > 0.0f ? c->eps : 1e-6f;
 
     switch (c->op) {
-    case MGV_OP_CONV3D:     return mgv_conv3d(p, "op", in[0], c->cout, c->k, c->pad, c->bias);
+    case MGV_OP_CONV3D:     return mgv_conv3d(p, "op", in[0], c->cout, c->k, c->pad, c->bias, c->act);
     case MGV_OP_GROUP_NORM: return mgv_group_norm(p, "op", in[0], c->groups, eps, c->act);
     case MGV_OP_LAYER_NORM: return mgv_layer_norm(p, "op", in[0], eps);
     case MGV_OP_LINEAR:

@@ -124,7 +124,7 @@ static void check_shift(enum MgvPad pad, int tap, MgvShape s, const float *in, c
     w[tap] = 1;
     st = weights_of("{\"c.weight\":{\"dtype\":\"F32\",\"shape\":[1,1,3,3,3],\"data_offsets\":[0,108]}}", w, 27);
     c = begin(st, s, MGV_F32);
-    c.x = mgv_conv3d(c.p, "c", c.x, 1, 3, pad, 0);
+    c.x = mgv_conv3d(c.p, "c", c.x, 1, 3, pad, 0, MGV_ACT_NONE);
     finish(&c, in, out);
     for (i = 0; i < mgv_shape_elements(s); i++)
         CU_ASSERT_EQUAL(out[i], want[i]);
@@ -282,8 +282,8 @@ static MgvPlan *all_ops(const MgvSafetensors *st)
 
     CU_ASSERT_EQUAL_FATAL(mgv_plan_alloc(&p, "all", st, &unit_log), 0);
     x = mgv_plan_input(p, "clip", (MgvShape){ 1, 3, 1, 6, 3 }, MGV_F32);
-    x = mgv_conv3d(p, "conv", x, 4, 3, MGV_PAD_REFLECT, 1);
-    x = mgv_conv3d(p, "point", x, 8, 1, MGV_PAD_ZERO, 0);
+    x = mgv_conv3d(p, "conv", x, 4, 3, MGV_PAD_REFLECT, 1, MGV_ACT_NONE);
+    x = mgv_conv3d(p, "point", x, 8, 1, MGV_PAD_ZERO, 0, MGV_ACT_NONE);
     x = mgv_group_norm(p, "norm", x, 4, 1e-6f, MGV_ACT_SILU);
     x = mgv_pool(p, "pool", x, 2, 1, 2);
     x = mgv_pool(p, "pool", x, 2, 1, 1);

@@ -64,10 +64,10 @@ static void test_shapes(void)
     MgvPlan *p = new_plan(st);
     MgvT x = mgv_plan_input(p, "clip", (MgvShape){ 2, 3, 5, 7, 3 }, MGV_F32), y, ids;
 
-    x = mgv_conv3d(p, "conv", x, 4, 3, MGV_PAD_REFLECT, 1);
+    x = mgv_conv3d(p, "conv", x, 4, 3, MGV_PAD_REFLECT, 1, MGV_ACT_NONE);
     CU_ASSERT(shape_is(p, x, 2, 3, 5, 7, 4));
     CU_ASSERT_EQUAL(p->ops[0].macs, 2.0 * 3 * 5 * 7 * 3 * 4 * 27);
-    x = mgv_conv3d(p, "point", x, 8, 1, MGV_PAD_ZERO, 0);
+    x = mgv_conv3d(p, "point", x, 8, 1, MGV_PAD_ZERO, 0, MGV_ACT_NONE);
     CU_ASSERT(shape_is(p, x, 2, 3, 5, 7, 8));
     x = mgv_group_norm(p, "norm", x, 4, 1e-6f, MGV_ACT_SILU);
     CU_ASSERT(shape_is(p, x, 2, 3, 5, 7, 8));
@@ -150,12 +150,12 @@ static MgvT bad_embed_type(MgvPlan *p, MgvT x, MgvT s, MgvT ids)
 
 static MgvT bad_kernel(MgvPlan *p, MgvT x, MgvT s, MgvT ids)
 {
-    return mgv_conv3d(p, "conv", x, 4, 5, MGV_PAD_ZERO, 0);
+    return mgv_conv3d(p, "conv", x, 4, 5, MGV_PAD_ZERO, 0, MGV_ACT_NONE);
 }
 
 static MgvT bad_width(MgvPlan *p, MgvT x, MgvT s, MgvT ids)
 {
-    return mgv_conv3d(p, "conv", x, 0, 3, MGV_PAD_ZERO, 0);
+    return mgv_conv3d(p, "conv", x, 0, 3, MGV_PAD_ZERO, 0, MGV_ACT_NONE);
 }
 
 static MgvT bad_groups(MgvPlan *p, MgvT x, MgvT s, MgvT ids)
@@ -190,7 +190,7 @@ static MgvT bad_rows(MgvPlan *p, MgvT x, MgvT s, MgvT ids)
 
 static MgvT bad_absent(MgvPlan *p, MgvT x, MgvT s, MgvT ids)
 {
-    return mgv_conv3d(p, "nowhere", x, 4, 3, MGV_PAD_ZERO, 0);
+    return mgv_conv3d(p, "nowhere", x, 4, 3, MGV_PAD_ZERO, 0, MGV_ACT_NONE);
 }
 
 static MgvT bad_bias(MgvPlan *p, MgvT x, MgvT s, MgvT ids)
@@ -200,7 +200,7 @@ static MgvT bad_bias(MgvPlan *p, MgvT x, MgvT s, MgvT ids)
 
 static MgvT bad_weight_shape(MgvPlan *p, MgvT x, MgvT s, MgvT ids)
 {
-    return mgv_conv3d(p, "conv", x, 6, 3, MGV_PAD_ZERO, 1);
+    return mgv_conv3d(p, "conv", x, 6, 3, MGV_PAD_ZERO, 1, MGV_ACT_NONE);
 }
 
 static MgvT bad_tied(MgvPlan *p, MgvT x, MgvT s, MgvT ids)
@@ -273,7 +273,7 @@ static void test_errors(void)
         CU_ASSERT_PTR_NOT_NULL(strstr(unit_line, rows[i].message));
         if (!strstr(unit_line, rows[i].message))
             printf("\n    expected %s, got %s\n", rows[i].message, unit_line);
-        CU_ASSERT(mgv_conv3d(p, "conv", x, 4, 3, MGV_PAD_ZERO, 0) < 0);
+        CU_ASSERT(mgv_conv3d(p, "conv", x, 4, 3, MGV_PAD_ZERO, 0, MGV_ACT_NONE) < 0);
         mgv_plan_output(p, "out", x);
         CU_ASSERT_EQUAL(mgv_plan_finish(p), rows[i].error);
         CU_ASSERT_EQUAL(unit_lines, 1);
@@ -287,7 +287,7 @@ static void test_no_weights(void)
     MgvPlan *p = new_plan(NULL);
     MgvT x = mgv_plan_input(p, "x", (MgvShape){ 1, 2, 2, 2, 3 }, MGV_F32);
 
-    CU_ASSERT(mgv_conv3d(p, "conv", x, 4, 3, MGV_PAD_ZERO, 0) < 0);
+    CU_ASSERT(mgv_conv3d(p, "conv", x, 4, 3, MGV_PAD_ZERO, 0, MGV_ACT_NONE) < 0);
     CU_ASSERT_EQUAL(mgv_plan_finish(p), MAGVIT_ERROR_MODEL);
     mgv_plan_free(&p);
     p = new_plan(NULL);
@@ -407,7 +407,7 @@ static int build(MgvPlan **p, const MgvSafetensors *st)
     unit_log_reset();
     RET(mgv_plan_alloc(p, "plan", st, &unit_log));
     x = mgv_plan_input(*p, "clip", (MgvShape){ 1, 2, 3, 3, 3 }, MGV_F32);
-    x = mgv_conv3d(*p, "conv", x, 4, 3, MGV_PAD_REFLECT, 1);
+    x = mgv_conv3d(*p, "conv", x, 4, 3, MGV_PAD_REFLECT, 1, MGV_ACT_NONE);
     x = mgv_pool(*p, "pool", x, 1, 2, 2);
     mgv_plan_output(*p, "y", x);
     ret = mgv_plan_finish(*p);
