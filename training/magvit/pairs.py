@@ -33,8 +33,15 @@ def make_condition(cfg, kind, video, label, rng):
 def tokens_of(tokenizer, clips, device, amp):
     """clips [N,T,H,W,3] float32 numpy -> ids [N,t*h*w] int16 numpy"""
     x = torch.from_numpy(clips).to(device).permute(0, 4, 1, 2, 3).contiguous()
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=amp):
+    with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=amp):
         return tokenizer.encode(x).flatten(1).cpu().numpy().astype(np.int16)
+
+
+def draw_kinds(cfg, rng, count, weights=WEIGHTS):
+    """`count` different kinds, as often as their weights say."""
+    names = [k for k in kinds(cfg) if weights.get(k)]
+    p = np.array([weights[k] for k in names])
+    return list(rng.choice(names, min(count, len(names)), replace=False, p=p / p.sum()))
 
 
 class Pairs:
@@ -42,6 +49,44 @@ class Pairs:
 
     def __init__(self):
         self.z, self.zc, self.mask, self.prompt, self.source, self.kind = [], [], [], [], [], []
+
+    def __len__(self):
+        return len(self.zc)
+
+    def of_kinds(self, wanted):
+        """Only pairs of some kinds: {kind: the kind they count as}; clips are shared, not copied."""
+        out = Pairs()
+        out.z = self.z
+        for i, k in enumerate(self.kind):
+            if k in wanted:
+                out.zc.append(self.zc[i])
+                out.mask.append(self.mask[i])
+                out.prompt.append(self.prompt[i])
+                out.source.append(self.source[i])
+                out.kind.append(wanted[k])
+        return out
+
+    def extend(self, other):
+        """Append another pool."""
+        self.source += [s + len(self.z) for s in other.source]
+        for k in ("z", "zc", "mask", "prompt", "kind"):
+            getattr(self, k).extend(getattr(other, k))
+
+    def replace(self, clip, index, new):
+        """Put the one clip of `new` and its pairs at place `clip` and at the pairs `index`."""
+        self.z[clip] = new.z[0]
+        for i, j in zip(index, range(len(new))):
+            self.zc[i], self.mask[i], self.prompt[i], self.kind[i] = new.zc[j], new.mask[j], new.prompt[j], new.kind[j]
+
+    def state_dict(self):
+        """Packed arrays: a tenth of the objects, an eighth of the mask."""
+        return {"z": np.stack(self.z), "zc": np.stack(self.zc), "mask": np.packbits(np.stack(self.mask), axis=1),
+                "prompt": np.array(self.prompt), "source": np.array(self.source), "kind": list(self.kind)}
+
+    def load_state_dict(self, d):
+        self.z, self.zc = list(d["z"]), list(d["zc"])
+        self.mask = list(np.unpackbits(d["mask"], axis=1, count=d["z"].shape[1]))
+        self.prompt, self.source, self.kind = d["prompt"].tolist(), d["source"].tolist(), list(d["kind"])
 
     def add(self, cfg, tokenizer, video, label, chosen, rng, device, amp):
         """One clip [T,H,W,3] uint8 and the conditions in `chosen`."""
@@ -65,27 +110,79 @@ class Pairs:
         return tuple(t.to(device) for t in (z, zc, m, p))
 
 
-def masked_input(z, zc, cond_mask, prompt, ratio_u, scores, mask_id):
-    """COMMIT input.  ratio_u [N] in [0,1), scores [N,L] ~ U(0,1).
+class Refresher:
+    """Replaces a pool's clips one after the other while it is in use: `share` new pairs for each pair that was used.
 
-    Returns (ids [N, prefix+L], masked [N,L] bool).  n = max(1, floor(L cos(pi u/2))) positions are masked.
+    make(rng, count) -> Pairs of one new clip with `count` conditions.
     """
-    length = z.shape[1]
-    n = (length * torch.cos(torch.pi / 2 * ratio_u).clamp(1e-6, 1)).floor().long().clamp(1, length)
+
+    def __init__(self, pairs, share, make):
+        self.pairs, self.share, self.make, self.credit, self.next = pairs, share, make, 0.0, 0
+        self.of_clip = [[] for _ in pairs.z]
+        for i, s in enumerate(pairs.source):
+            self.of_clip[s].append(i)
+
+    def used(self, count, rng):
+        """Call after `count` pairs were used."""
+        self.credit += self.share * count
+        while self.credit >= len(self.of_clip[self.next]):
+            index = self.of_clip[self.next]
+            if index:
+                self.pairs.replace(self.next, index, self.make(rng, len(index)))
+            self.credit -= len(index)
+            self.next = (self.next + 1) % len(self.of_clip)
+
+    def state_dict(self):
+        return {"credit": self.credit, "next": self.next, "pairs": self.pairs.state_dict()}
+
+    def load_state_dict(self, d):
+        self.credit, self.next = d["credit"], d["next"]
+        self.pairs.load_state_dict(d["pairs"])
+
+
+LOSSES = ("mask", "refine", "recons")
+
+
+def masked_input(z, zc, cond_mask, prompt, ratio_u, scores, mask_id, masking="commit"):
+    """The transformer's input.  ratio_u [N] in [0,1), scores [N,L] ~ U(0,1).
+
+    Returns (ids [N, prefix+L], masked [N,L] bool).  n = max(1, floor(places cos(pi u/2))) places are masked.
+    commit: among all places; a masked one shows z~ if it belongs to the condition, else MASK.
+    latent: among the places outside of the condition, whose true tokens are always shown.
+    """
+    free = torch.full_like(cond_mask, True) if masking == "commit" else ~cond_mask
+    count = free.sum(1)
+    n = (count * torch.cos(torch.pi / 2 * ratio_u).clamp(1e-6, 1)).floor().long().clamp_min(1)
+    scores = scores.masked_fill(~free, 2)
     limit = scores.sort(1).values.gather(1, n[:, None] - 1)
-    masked = scores <= limit
+    masked = (scores <= limit) & free
     x = torch.where(masked, torch.where(cond_mask, zc, torch.full_like(z, mask_id)), z)
     return torch.cat([prompt, x], 1), masked
 
 
+def loss_parts(masked, cond_mask):
+    """The three kinds of places: {part: [N,L] bool}, together all places.
+
+    mask: shown as MASK; refine: condition places shown as z~; recons: shown as they are.
+    """
+    return {"mask": masked & ~cond_mask, "refine": masked & cond_mask, "recons": ~masked}
+
+
 def cross_entropy(logits, z, smoothing=0.0):
     """Per-position loss [N,L] in nats."""
-    return F.cross_entropy(logits.float().transpose(1, 2), z, reduction="none", label_smoothing=smoothing)
+    return F.cross_entropy(logits.float().flatten(0, 1), z.flatten(), reduction="none",
+                           label_smoothing=smoothing).view(z.shape)
+
+
+def weighted_loss(each, places):
+    """Mean over the places of a sample, then over the samples; a sample without places counts as 0."""
+    w = places.float()
+    return ((each * w).sum(1) / (w.sum(1) + 1e-8)).mean()
 
 
 @torch.no_grad()
-def validate(model, pairs, mask_id, device, amp, batch=8):
-    """Mean loss over masked positions: {kind: nats}, and over all kinds under "mean".
+def validate(model, pairs, mask_id, device, amp, batch=8, masking="commit", part=None):
+    """Mean loss over masked places, or over those of one part: {kind: nats}, and over all kinds under "mean".
 
     Mask ratios and scores are fixed by the pair's index, so runs compare.
     """
@@ -95,12 +192,16 @@ def validate(model, pairs, mask_id, device, amp, batch=8):
         z, zc, m, p = pairs.batch(index, device)
         g = torch.Generator().manual_seed(start)
         u = torch.tensor([(0.5 + 0.618034 * i) % 1 for i in index])
-        ids, masked = masked_input(z, zc, m, p, u.to(device), torch.rand(z.shape, generator=g).to(device), mask_id)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=amp):
+        scores = torch.rand(z.shape, generator=g).to(device)
+        ids, places = masked_input(z, zc, m, p, u.to(device), scores, mask_id, masking)
+        if part:
+            places = loss_parts(places, m)[part]
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=amp):
             logits = model(ids)
         loss = cross_entropy(logits, z)
         for j, i in enumerate(index):
-            out.setdefault(pairs.kind[i], []).append(loss[j][masked[j]].mean().item())
+            if places[j].any():
+                out.setdefault(pairs.kind[i], []).append(loss[j][places[j]].mean().item())
     out = {k: float(np.mean(v)) for k, v in out.items()}
     out["mean"] = float(np.mean(list(out.values())))
     return out

@@ -17,6 +17,7 @@ log_softmax and q are computed in double from the float32 logits and compared in
 import math
 
 import numpy as np
+import torch
 
 from . import rng
 
@@ -81,4 +82,36 @@ def sample(logits_fn, tokens, cond_ids, cond_mask, mask_id, steps=12, schedule="
         cur = np.where(unknown, start, c)
         if trace is not None:
             trace.append((c, cur.copy(), unknown.copy()))
+    return cur
+
+
+def _gumbel(like, generator):
+    return -torch.empty(like.shape, device=like.device).exponential_(generator=generator).log()
+
+
+@torch.no_grad()
+def sample_batch(logits_fn, zc, cond_mask, mask_id, steps=12, schedule="cosine", choice_temperature=4.5,
+                 temperature=1.0, generator=None, greedy=False, latent=False):
+    """sample() for a batch, on its device and with torch's random numbers: for measurements.
+
+    logits_fn(cur [N,L]) -> float32 [N,L,codes]; zc [N,L] long, cond_mask [N,L] bool.  Returns ids [N,L].
+    latent: MaskGIT's decoding; condition places are known from the start, and N counts the others.
+    """
+    start = torch.where(cond_mask, zc, torch.full_like(zc, mask_id))
+    cur, unknown = start, ~cond_mask if latent else torch.ones_like(cond_mask)
+    places = unknown.sum(1)
+    for k in range(steps):
+        l = logits_fn(cur)
+        c = l.argmax(2) if greedy else (l / temperature + _gumbel(l, generator)).argmax(2)
+        c = torch.where(unknown, c, cur)
+        if k == steps - 1:
+            return c
+        p = (k + 1) / steps
+        n = torch.tensor([math.floor(m * gamma(schedule, p, m)) if m else 0 for m in places.tolist()])
+        n = torch.minimum(n.clamp_min(1).to(zc.device), unknown.sum(1) - 1)
+        logp = l.log_softmax(2).gather(2, c[..., None])[..., 0]
+        q = logp.double() + choice_temperature * (1 - p) * _gumbel(logp, generator)
+        rank = q.masked_fill(~unknown, math.inf).sort(dim=1, stable=True).indices.argsort(1)
+        unknown = (rank < n[:, None]) & unknown
+        cur = torch.where(unknown, start, c)
     return cur

@@ -72,6 +72,15 @@ class Head(nn.Module):
         return self.ln(gelu(self.dense(x)))
 
 
+def code_features(codebook, count, width=1.0):
+    """Random Fourier features [N_c,count] of a codebook: products of rows are a Gaussian kernel of the distance."""
+    c, g = codebook, torch.Generator().manual_seed(0)
+    near = torch.cdist(c, c).topk(4, largest=False).values[:, -1].median()
+    phase = torch.randn(c.shape[1], count, generator=g).to(c.device) / (width * near)
+    shift = torch.rand(count, generator=g).to(c.device) * 2 * torch.pi
+    return (c @ phase + shift).cos() * 2 ** 0.5
+
+
 class Transformer(nn.Module):
     """cfg is the whole model's Config: vocabulary and length follow from it."""
 
@@ -116,7 +125,7 @@ class Transformer(nn.Module):
             angle = torch.arange(n)[:, None] * torch.arange(1, count + 1) * (torch.pi / n)
             axes.append(torch.cat([angle.cos(), angle.sin()], 1) * 2 ** 0.5)
         widths = [a.shape[1] for a in axes]
-        places = sum(widths)
+        places, c = sum(widths), codebook
         pos = torch.zeros(t, h, w, hidden)
         start = 0
         for i, a in enumerate(axes):
@@ -127,13 +136,8 @@ class Transformer(nn.Module):
         self.position_embeddings.weight.mul_(0.1)
         self.position_embeddings.weight[self.prefix:] += pos.flatten(0, 2).to(codebook.device) * std
 
-        # Random Fourier features: products of rows are a Gaussian kernel of the distance of the codes.
-        c, g = codebook, torch.Generator().manual_seed(0)
-        near = torch.cdist(c, c).topk(4, largest=False).values[:, -1].median()
-        phase = torch.randn(c.shape[1], hidden - places, generator=g).to(c.device) / (width * near)
-        shift = torch.rand(hidden - places, generator=g).to(c.device) * 2 * torch.pi
         self.word_embeddings.weight.mul_(0.1)
-        self.word_embeddings.weight[:self.codes, places:] = (c @ phase + shift).cos() * std * 2 ** 0.5
+        self.word_embeddings.weight[:self.codes, places:] = code_features(codebook, hidden - places, width) * std
 
         # Sharpness of each head along (t, h, w); the last heads keep their random start.
         kernels = [(0.0, 8.0, 8.0), (8.0, 4.0, 4.0), (3.0, 5.0, 5.0)]
@@ -155,3 +159,35 @@ class Transformer(nn.Module):
         self.head.dense.weight.add_(torch.eye(hidden, device=c.device))
         if frequency is not None:
             self.head.bias[:self.codes] = frequency.log() - frequency.log().mean()
+
+    @torch.no_grad()
+    def warm_start(self, state, cfg, names=()):
+        """Weights of another transformer, also of one with other classes or another prefix.
+
+        cfg: this model's Config; names: the other's class names.  Codes are copied; special ids are matched from
+        the end; a class is the other's class of that name, or its "no class".
+        """
+        rows, places = state["word_embeddings.weight"].shape[0], state["position_embeddings.weight"].shape[0]
+        prefix = places - cfg.tokens
+        if prefix not in (1, 2):
+            raise ValueError(f"{places} positions do not fit the grid {cfg.grid}")
+        special = {1: 1, 2: 16}
+        none = rows - special[prefix] - 1  # the other's "no class"
+        if none < self.codes:
+            raise ValueError(f"{rows} words are too few for {self.codes} codes")
+        source = torch.full((cfg.vocab,), -1)
+        source[:self.codes] = torch.arange(self.codes)
+        source[self.codes:cfg.class_id() + 1] = none
+        for i, name in enumerate(cfg.class_names):
+            if name in names and self.codes + names.index(name) < none:
+                source[self.codes + i] = self.codes + names.index(name)
+        n = min(special[self.prefix], special[prefix])
+        source[cfg.vocab - n:] = torch.arange(rows - n, rows)
+        own, new = self.state_dict(), {k: v.clone() for k, v in state.items()}
+        for k in ("word_embeddings.weight", "head.bias"):
+            new[k] = own[k].clone()
+            new[k][source >= 0] = state[k][source[source >= 0]].to(new[k])
+        n = min(self.prefix, prefix) + cfg.tokens  # the task's place comes first
+        new["position_embeddings.weight"] = own["position_embeddings.weight"].clone()
+        new["position_embeddings.weight"][cfg.length - n:] = state["position_embeddings.weight"][places - n:]
+        self.load_state_dict(new)
