@@ -4,40 +4,67 @@
     train_transformer.py --config configs/bringup.toml --tokenizer RUN/tokenizer.pt --data DIR --val DIR
                          --cache DIR --out RUN --pair-minutes 8 --minutes 45
 
-First encodes a pool of clips and conditions (kept in --out/pairs.pt), then trains by wall clock.
-An existing pool and checkpoint in --out are used.
+First encodes a pool of clips and conditions (kept in --out/pairs.pt), then trains on it; with `refresh` new clips
+take the pool's places all the time, as is right where the tokenizer is fast.  The same command again goes on where
+the checkpoint in --out ends.  --out gets log.jsonl, transformer.pt and transformer-STEP.png: for each example the
+original, the condition and what the model makes of it.
 """
 import argparse
-import copy
-import math
 import os
+import sys
 import time
-import tomllib
 
 import numpy as np
 import torch
 
+from magvit import checkpoint, cond, generate
 from magvit.config import Config
-from magvit.data import Clips
-from magvit.pairs import WEIGHTS, Pairs, cross_entropy, kinds, masked_input, validate
+from magvit.data import Clips, contact_sheet
+from magvit.pairs import (LOSSES, WEIGHTS, Pairs, Refresher, cross_entropy, draw_kinds, kinds, loss_parts, masked_input,
+                          tokens_of, validate, weighted_loss)
+from magvit.run import Ema, Run, arguments
 from magvit.tokenizer import Tokenizer
 from magvit.transformer import Transformer
+
+DEFAULTS = {
+    "lr": 1e-4, "betas": [0.9, 0.96], "weight_decay": 0.045, "warmup": 0.05, "clip": 1.0, "dropout": 0.1,
+    "label_smoothing": 1e-4, "batch": 256, "ema_decay": 0.999, "amp": True,
+    "start": "local",           # local: Transformer.init_local, for short runs; random: the paper's
+    "masking": "commit",        # or latent: true tokens at condition places, never masked (MaskGIT)
+    "losses": list(LOSSES),     # places that are learned, see loss_parts()
+    "kinds": WEIGHTS,           # how often each kind of condition is drawn
+    "pairs": 9000, "per_clip": 3, "val_pairs": 5,
+    "refresh": -1.0,            # new pairs for each used one; below 0: 0 on a CPU, 0.25 elsewhere
+    "validations": 6, "previews": 3,  # in a run
+}
 
 
 def label_of(cfg, cls):
     return cfg.class_names.index(cls) if cls in cfg.class_names else None
 
 
-def training_pairs(cfg, tokenizer, clips, count, minutes, rng, device, amp, per_clip=3):
+def check_classes(cfg, clips):
+    """A class without a clip would never be learned, and a wrong name would not be noticed."""
+    if cfg.num_classes != len(cfg.class_names):
+        sys.exit(f"num_classes is {cfg.num_classes}, but class_names has {len(cfg.class_names)}")
+    missing = set(cfg.class_names) - set(clips.classes)
+    if missing:
+        print(f"no clip of class {', '.join(sorted(missing))}", flush=True)
+
+
+def clip_pairs(cfg, tokenizer, clips, rng, count, device, amp, weights=WEIGHTS):
+    """One random crop under `count` random conditions."""
+    pairs = Pairs()
+    video, cls = clips.crop(rng, cfg.frames, cfg.height)
+    pairs.add(cfg, tokenizer, video, label_of(cfg, cls), draw_kinds(cfg, rng, count, weights), rng, device, amp)
+    return pairs
+
+
+def training_pairs(cfg, tokenizer, clips, count, minutes, rng, device, amp, per_clip=3, weights=WEIGHTS):
     """Random crops, `per_clip` conditions each, until `count` pairs or `minutes`."""
     pairs, start = Pairs(), time.time()
-    names = kinds(cfg)
-    p = np.array([WEIGHTS[k] for k in names])
-    p /= p.sum()
-    while len(pairs.zc) < count and time.time() - start < minutes * 60:
-        video, cls = clips.crop(rng, cfg.frames, cfg.height)
-        chosen = list(rng.choice(names, per_clip, replace=False, p=p))
-        pairs.add(cfg, tokenizer, video, label_of(cfg, cls), chosen, rng, device, amp)
+    while len(pairs) < count and time.time() - start < minutes * 60:
+        pairs.extend(clip_pairs(cfg, tokenizer, clips, rng, per_clip, device, amp, weights))
     return pairs
 
 
@@ -50,114 +77,163 @@ def validation_pairs(cfg, tokenizer, clips, per_kind, device, amp=False):
     return pairs
 
 
-def main():
-    ap = argparse.ArgumentParser()
-    ap.add_argument("--config", required=True)
-    ap.add_argument("--tokenizer", required=True, help="checkpoint of train_tokenizer.py")
-    ap.add_argument("--data", required=True)
-    ap.add_argument("--val", required=True)
-    ap.add_argument("--cache", required=True)
-    ap.add_argument("--out", required=True)
-    ap.add_argument("--pair-minutes", type=float, default=8)
-    ap.add_argument("--minutes", type=float, default=45)
-    ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    ap.add_argument("--seed", type=int, default=1)
-    args = ap.parse_args()
-    with open(args.config, "rb") as f:
-        toml = tomllib.load(f)
-    cfg, c, dev = Config.from_dict(toml), toml["train_transformer"], args.device
-    torch.manual_seed(args.seed)
-    os.makedirs(args.out, exist_ok=True)
+class Order:
+    """Every pair once, in random order, then again."""
 
-    tokenizer = Tokenizer(cfg.tokenizer).to(dev).eval()
-    tokenizer.load_state_dict(torch.load(args.tokenizer, map_location=dev)["ema"])
-    pool = os.path.join(args.out, "pairs.pt")
-    if os.path.exists(pool):
-        train, val = torch.load(pool)
-    else:
-        clips = Clips(args.val, os.path.join(args.cache, "val"), cfg.height, cfg.frames)
-        val = validation_pairs(cfg, tokenizer, clips, c["val_pairs"], dev)
-        clips = Clips(args.data, os.path.join(args.cache, "train"), cfg.height, cfg.frames)
-        train = training_pairs(cfg, tokenizer, clips, c["pairs"], args.pair_minutes,
-                               np.random.default_rng(args.seed), dev, c["amp"])
-        torch.save((train, val), pool)
-    seen = torch.bincount(torch.from_numpy(np.concatenate(train.z)).long(), minlength=cfg.tokenizer.codebook_size)
-    prior = (seen.float() + 1) / (seen.sum() + len(seen))
-    print(f"{len(train.z)} clips, {len(train.zc)} pairs, {len(val.zc)} validation pairs; "
-          f"entropy of single tokens {-(prior * prior.log()).sum():.3f} nats", flush=True)
+    def __init__(self, count, rng):
+        self.count, self.rng, self.left = count, rng, []
 
-    model = Transformer(cfg, c["dropout"]).to(dev)
-    model.init_local(tokenizer.quantizer.codebook.weight.detach(), cfg.grid, prior.to(dev))
-    ema = copy.deepcopy(model).eval().requires_grad_(False)
+    def draw(self, n):
+        while len(self.left) < n:
+            self.left = list(self.rng.permutation(self.count)) + self.left
+        return [int(self.left.pop()) for _ in range(n)]
+
+    def state_dict(self):
+        return {"left": np.array(self.left, np.int32)}
+
+    def load_state_dict(self, d):
+        self.left = list(d["left"])
+
+
+def objective(model, batch, mask_id, c, amp):
+    """batch as of Pairs.batch -> (loss, {"mask", "refine", "recons": mean loss at those places})."""
+    z, zc, m, p = batch
+    # One ratio for each sample, spread evenly over the batch: less noise than one for all.
+    u = ((torch.arange(len(z)) + torch.rand(len(z))) / len(z)).to(z.device)
+    x, masked = masked_input(z, zc, m, p, u, torch.rand(z.shape).to(z.device), mask_id, c["masking"])
+    with torch.autocast(z.device.type, dtype=torch.bfloat16, enabled=amp):
+        logits = model(x)
+    each, parts = cross_entropy(logits, z, c["label_smoothing"]), loss_parts(masked, m)
+    loss = weighted_loss(each, torch.stack([parts[k] for k in c["losses"]]).any(0))
+    with torch.no_grad():
+        return loss, {k: (each * v).sum() / v.sum().clamp_min(1) for k, v in parts.items()}
+
+
+def optimizer(model, c):
+    """AdamW; weights of linear layers decay, all else does not."""
     kernels = [m.weight for m in model.modules() if isinstance(m, torch.nn.Linear)]
     ids = {id(p) for p in kernels}
     rest = [p for p in model.parameters() if id(p) not in ids]
-    opt = torch.optim.AdamW([{"params": kernels, "weight_decay": c["weight_decay"]},
-                             {"params": rest, "weight_decay": 0.0}], lr=c["lr"], betas=tuple(c["betas"]))
-    step, elapsed = 0, 0.0
-    ckpt = os.path.join(args.out, "transformer.pt")
-    if os.path.exists(ckpt):
-        s = torch.load(ckpt, map_location=dev)
-        model.load_state_dict(s["model"])
-        ema.load_state_dict(s["ema"])
-        opt.load_state_dict(s["opt"])
-        step, elapsed = s["step"], s["elapsed"]
-        print(f"resumed at step {step}, {elapsed / 60:.1f} min", flush=True)
+    return torch.optim.AdamW([{"params": kernels, "weight_decay": c["weight_decay"]},
+                              {"params": rest, "weight_decay": 0.0}], lr=c["lr"], betas=tuple(c["betas"]))
 
-    def save():
-        torch.save({"model": model.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(),
-                    "step": step, "elapsed": elapsed, "config": toml}, ckpt + ".tmp")
-        os.replace(ckpt + ".tmp", ckpt)
 
-    rng = np.random.default_rng(args.seed + step)
-    total, batch = args.minutes * 60, c["batch"]
-    last = time.time()
-    last_log = last_save = last
-    last_eval = 0
-    log, order = [], []
-    while elapsed < total:
-        lr = c["lr"] * min(1, (step + 1) / c["warmup_steps"]) * 0.5 * (1 + math.cos(math.pi * elapsed / total))
-        for g in opt.param_groups:
-            g["lr"] = lr
-        if len(order) < batch:
-            order = list(rng.permutation(len(train.zc)))
-        z, zc, m, p = train.batch([order.pop() for _ in range(batch)], dev)
-        # One ratio for each sample, spread evenly over the batch: less noise than one for all.
-        u = ((torch.arange(batch) + torch.rand(batch)) / batch).to(dev)
-        x, masked = masked_input(z, zc, m, p, u, torch.rand(z.shape).to(dev), cfg.mask_id)
-        with torch.autocast(dev, dtype=torch.bfloat16, enabled=c["amp"]):
-            logits = model(x)
-        each = cross_entropy(logits, z, c["label_smoothing"])
-        loss = each.mean()
-        opt.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), c["clip"])
-        if torch.isfinite(norm):
-            opt.step()
-        step += 1
-        decay = min(c["ema_decay"], (1 + step) / (10 + step))
-        with torch.no_grad():
-            for a, b in zip(ema.parameters(), model.parameters()):
-                a.lerp_(b, 1 - decay)
-        now = time.time()
-        elapsed += now - last
-        last = now
-        log.append((loss.item(), each.detach()[masked].mean().item(), float(norm)))
-        if now - last_log > 20:
-            a = np.mean(log, 0)
-            print(f"{elapsed / 60:6.2f} min step {step} loss {a[0]:.3f} masked {a[1]:.3f} grad {a[2]:.2f} "
-                  f"lr {lr:.2e} {len(log) * batch / (now - last_log):.2f} sequences/s", flush=True)
-            log, last_log = [], now
-        if now - last_save > 180:
-            save()
-            last_save = now
-        if now - last_eval > 420:
-            r = validate(ema, val, cfg.mask_id, dev, c["amp"])
-            print("       validation " + " ".join(f"{k} {v:.3f}" for k, v in r.items()), flush=True)
-            last_eval = time.time()
-    save()
-    r = validate(ema, val, cfg.mask_id, dev, False)
-    print("final validation " + " ".join(f"{k} {v:.3f}" for k, v in r.items()), flush=True)
+def code_frequencies(pairs, codes):
+    """Smoothed shares [codes] of the codes in a pool's clips."""
+    seen = torch.bincount(torch.from_numpy(np.concatenate(pairs.z)).long(), minlength=codes)
+    return (seen.float() + 1) / (seen.sum() + codes)
+
+
+def examples(cfg, clips, count=6):
+    """[(cond.Condition, task, label, original [T,H,W,3] uint8)] of validation windows, the conditions in turn."""
+    windows = list(clips.windows(cfg.frames, cfg.height))
+    windows = windows[::max(1, len(windows) // count)][:count]
+    known = np.arange(cfg.frames) % 5 == 0
+    out = []
+    for n, (i, w) in enumerate(windows):
+        v, task = w.astype(np.float32) / 255, ("FI", "FP", "IPC", "OPV", "OPD", "CG")[n % 6]
+        made = cond.interpolate(v, known, cfg.grid) if task == "FI" else cond.condition(task, v, cfg.grid)
+        out.append((made, task, label_of(cfg, clips.classes[i]), w))
+    return out
+
+
+@torch.no_grad()
+def preview(path, cfg, tokenizer, transformer, shown, device, amp, latent):
+    """Rows of original, condition, result."""
+    rows = []
+    for made, task, label, original in shown:
+        zc = torch.from_numpy(tokens_of(tokenizer, made.clip[None], device, amp)).long().to(device)
+        mask = torch.from_numpy(made.mask.reshape(1, -1)).bool().to(device)
+        prompt = torch.tensor([cfg.prompt(task, label)], device=device)
+        ids = generate.generate_tokens(transformer, cfg, zc, mask, prompt, device, amp=amp, latent=latent)
+        y = generate.to_pixels(tokenizer, cfg.grid, ids[0], made, device)
+        rows += [original] + [np.round(a * 255).astype(np.uint8) for a in (made.clip, y)]
+    contact_sheet(path, rows, 2)
+
+
+def make_pool(path, cfg, c, tokenizer, clips, val_clips, minutes, seed, device):
+    """The pool file's (training pairs, validation pairs); made if it is not there."""
+    if not os.path.exists(path):
+        val = validation_pairs(cfg, tokenizer, val_clips, c["val_pairs"], device)
+        train = training_pairs(cfg, tokenizer, clips, c["pairs"], minutes, np.random.default_rng(seed), device, c["amp"],
+                               c["per_clip"], c["kinds"])
+        torch.save((train, val), path + ".tmp")
+        os.replace(path + ".tmp", path)
+    train, val = torch.load(path)
+    if max(map(max, train.prompt)) >= cfg.mask_id or len(train.z[0]) != cfg.tokens:
+        sys.exit(f"{path} was made with another configuration")
+    return train, val
+
+
+def main(argv=None):
+    ap = argparse.ArgumentParser()
+    arguments(ap)
+    ap.add_argument("--tokenizer", required=True, help="checkpoint of train_tokenizer.py, or a model file")
+    ap.add_argument("--data", required=True, help="folder of training clips")
+    ap.add_argument("--val", required=True, help="folder of validation clips")
+    ap.add_argument("--cache", required=True, help="folder for decoded clips")
+    ap.add_argument("--pool", help="file of encoded pairs [OUT/pairs.pt]")
+    ap.add_argument("--pair-minutes", type=float, default=8, help="at most this long for a new pool")
+    ap.add_argument("--init", help="start from this checkpoint or model file; its classes may be others")
+    args = ap.parse_args(argv)
+    r = Run("transformer", args)
+    c, cfg, dev = r.table("train_transformer", DEFAULTS), Config.from_dict(r.config), r.device
+    if c["masking"] not in ("commit", "latent") or not c["losses"] or set(c["losses"]) - set(LOSSES):
+        sys.exit("[train_transformer]: masking is commit or latent, losses are some of " + ", ".join(LOSSES))
+
+    tokenizer = Tokenizer(cfg.tokenizer).to(dev).eval()
+    tokenizer.load_state_dict(checkpoint.load(args.tokenizer, "tokenizer")[0])
+    val_clips = Clips(args.val, os.path.join(args.cache, "val"), cfg.height, cfg.frames)
+    clips = Clips(args.data, os.path.join(args.cache, "train"), cfg.height, cfg.frames)
+    check_classes(cfg, clips)
+    train, val = make_pool(args.pool or os.path.join(args.out, "pairs.pt"), cfg, c, tokenizer, clips, val_clips,
+                           args.pair_minutes, args.seed, dev)
+    prior = code_frequencies(train, cfg.tokenizer.codebook_size)
+    print(f"{len(train.z)} clips, {len(train)} pairs, {len(val)} validation pairs; "
+          f"entropy of single tokens {-(prior * prior.log()).sum():.3f} nats", flush=True)
+
+    torch.manual_seed(args.seed)
+    model = Transformer(cfg, c["dropout"]).to(dev)
+    if c["start"] == "local":
+        model.init_local(tokenizer.quantizer.codebook.weight.detach(), cfg.grid, prior.to(dev))
+    if args.init:
+        state, old = checkpoint.load(args.init, "transformer")
+        model.warm_start(state, cfg, old.class_names)
+    ema, opt, order = Ema(model, c["ema_decay"]), optimizer(model, c), Order(len(train), r.rng)
+    r.keep(model=model, ema=ema, opt=opt, order=order)
+    share = c["refresh"] if c["refresh"] >= 0 else 0.25 * (dev != "cpu")
+    if share:
+        refresher = Refresher(train, share,
+                              lambda rng, n: clip_pairs(cfg, tokenizer, clips, rng, n, dev, c["amp"], c["kinds"]))
+        r.keep(pool=refresher)
+    shown = examples(cfg, val_clips)
+
+    def check():
+        v = validate(ema.model, val, cfg.mask_id, dev, c["amp"], masking=c["masking"])
+        print("       validation " + " ".join(f"{k} {n:.3f}" for k, n in v.items()), flush=True)
+        return v["mean"]
+
+    def show():
+        preview(os.path.join(args.out, f"transformer-{r.step}.png"), cfg, tokenizer, ema.model, shown, dev, c["amp"],
+                c["masking"] == "latent")
+
+    if not r.resume():
+        check()
+    for _ in r.steps():
+        if r.due(c["validations"]):
+            r.log(val=check())
+        if r.due(c["previews"]):
+            show()
+        r.set_rate(opt, c["lr"], c["warmup"])
+        model.train()
+        loss, parts = objective(model, train.batch(order.draw(c["batch"]), dev), cfg.mask_id, c, c["amp"])
+        norm = r.descend(opt, loss, c["clip"])
+        ema.update(model, r.step)
+        r.log(loss=loss, **parts, grad=norm)
+        if share:
+            refresher.used(c["batch"], r.rng)
+    check()
+    show()
 
 
 if __name__ == "__main__":
