@@ -267,6 +267,7 @@ static int config_output(AVFilterLink *outlink)
     par.first_index        = s->first_index;
     par.scale              = s->scale;
     par.tile_overlap       = s->tile_overlap;
+    par.known_pixels       = s->known_pixels;
     if (s->overlap >= 0)
         par.overlap        = s->overlap;
 

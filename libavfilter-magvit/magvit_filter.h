@@ -57,6 +57,7 @@ typedef struct FFMagvitFilter {
     int scale;                  ///< enum MagvitScale
     int tile_overlap;
     int overlap;
+    int known_pixels;
 
     /* set by the filter's init */
     enum MagvitTask task;
@@ -105,7 +106,8 @@ typedef struct FFMagvitFilter {
         MAGVIT_CONST("tile", "overlapping windows at full resolution", MAGVIT_SCALE_TILE, "scale"), \
         MAGVIT_CONST("fit",  "reduce to one window", MAGVIT_SCALE_FIT, "scale"), \
     { "tile_overlap", "set the number of pixels that neighbouring tiles share", MAGVIT_OFFSET(tile_overlap), AV_OPT_TYPE_INT, { .i64 = 32 }, 0, 16384, MAGVIT_FLAGS }, \
-    { "overlap", "set the number of frames that neighbouring windows share, -1 for the task's", MAGVIT_OFFSET(overlap), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, 8, MAGVIT_FLAGS }
+    { "overlap", "set the number of frames that neighbouring windows share, -1 for the task's", MAGVIT_OFFSET(overlap), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, 8, MAGVIT_FLAGS }, \
+    { "known_pixels", "show the given pixels to a decoder that can see them", MAGVIT_OFFSET(known_pixels), AV_OPT_TYPE_BOOL, { .i64 = 1 }, 0, 1, MAGVIT_FLAGS }
 
 /** Every format that MagvitFormat can express. */
 extern const enum AVPixelFormat ff_magvit_pix_fmts[];

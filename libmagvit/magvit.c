@@ -55,6 +55,7 @@ struct MagvitContext {
     int32_t *ids;         ///< [length]
     float *logits;        ///< [length,codes]
     int32_t *codes, *cond; ///< [tokens]
+    float *known;         ///< [T,H,W,4] decoder input, NULL if it has none
 };
 
 /** Decoding parameters of a session: what MgvSynth.opaque is. */
@@ -64,6 +65,7 @@ typedef struct Model {
     enum MagvitTask task;
     double guidance;
     int class_id;
+    int known_pixels;      ///< 0: the decoder is not shown them
 } Model;
 
 const char *magvit_version(void)
@@ -228,9 +230,9 @@ static int nb_tokens(const MgvConfig *c)
     return c->latent_t * c->latent_h * c->latent_w;
 }
 
-static size_t nb_values(const MgvConfig *c)
+static size_t nb_pixels(const MgvConfig *c)
 {
-    return (size_t)c->frames * c->height * c->width * 3;
+    return (size_t)c->frames * c->height * c->width;
 }
 
 static int alloc_buffers(MagvitContext *ctx)
@@ -241,6 +243,8 @@ static int alloc_buffers(MagvitContext *ctx)
     ctx->logits = mgv_calloc(c->length, c->codebook_size * sizeof(*ctx->logits));
     ctx->codes  = mgv_calloc(nb_tokens(c), sizeof(*ctx->codes));
     ctx->cond   = mgv_calloc(nb_tokens(c), sizeof(*ctx->cond));
+    if (c->known_pixels && !(ctx->known = mgv_calloc(nb_pixels(c), 4 * sizeof(*ctx->known))))
+        return MAGVIT_ERR(ENOMEM);
     return ctx->ids && ctx->logits && ctx->codes && ctx->cond ? 0 : MAGVIT_ERR(ENOMEM);
 }
 
@@ -296,6 +300,7 @@ void magvit_close(MagvitContext **out)
     mgv_freep(&ctx->logits);
     mgv_freep(&ctx->codes);
     mgv_freep(&ctx->cond);
+    mgv_freep(&ctx->known);
     pthread_mutex_destroy(&ctx->lock);
     mgv_freep(out);
 }
@@ -341,6 +346,7 @@ int magvit_get_info(const MagvitContext *ctx, MagvitInfo *out)
         .tasks      = known_tasks(c),
         .steps      = c->steps,
         .parameters = count_parameters(ctx->st),
+        .known_pixels = mgv_known_pixels_name(c->known_pixels),
     };
     for (int i = 0; i < NB_PLANS; i++) {
         size_t weights, work;
@@ -359,7 +365,7 @@ void magvit_print_plans(const MagvitContext *ctx)
 
 /* ---- running -------------------------------------------------------------- */
 
-/** One plan with one input and one output; call with the lock held. */
+/** One plan from its last input to its output; call with the lock held. */
 static int run_plan(MagvitContext *ctx, int which, const char *in, const void *src, size_t src_size, const char *out,
                     void *dst, size_t dst_size)
 {
@@ -378,15 +384,21 @@ fail:
 
 static int encode(MagvitContext *ctx, const float *clip, int32_t *codes)
 {
-    return run_plan(ctx, ENCODER, "clip", clip, nb_values(&ctx->config) * sizeof(*clip), "codes", codes,
+    return run_plan(ctx, ENCODER, "clip", clip, nb_pixels(&ctx->config) * 3 * sizeof(*clip), "codes", codes,
                     nb_tokens(&ctx->config) * sizeof(*codes));
 }
 
-static int decode(MagvitContext *ctx, const int32_t *codes, float *clip)
+/** given: [T,H,W,3] condition clip, known: [T,H,W] 1 = given; both NULL: the decoder sees no pixel. */
+static int decode(MagvitContext *ctx, const int32_t *codes, const float *given, const uint8_t *known, float *clip)
 {
-    size_t n = nb_values(&ctx->config);
+    size_t n = nb_pixels(&ctx->config) * 3;
     int ret;
 
+    if (ctx->known) {
+        mgv_known_input(&ctx->config, given, known, ctx->known);
+        RET(ctx->backend->write(ctx->exec[DECODER], mgv_plan_find_input(ctx->plan[DECODER], "known"), ctx->known,
+                                nb_pixels(&ctx->config) * 4 * sizeof(*ctx->known)));
+    }
     RET(run_plan(ctx, DECODER, "codes", codes, nb_tokens(&ctx->config) * sizeof(*codes), "clip", clip,
                  n * sizeof(*clip)));
     for (size_t i = 0; i < n; i++) {
@@ -422,7 +434,7 @@ int magvit_decode(MagvitContext *ctx, const int32_t *codes, float *clip)
             return MAGVIT_ERR(EINVAL);
         }
     pthread_mutex_lock(&ctx->lock);
-    ret = decode(ctx, codes, clip);
+    ret = decode(ctx, codes, NULL, NULL, clip);
     pthread_mutex_unlock(&ctx->lock);
     return ret;
 }
@@ -527,7 +539,7 @@ static int run_job_locked(const Model *m, MgvJob *job)
     encoded = mgv_time();
     RET(mgv_sampler_run(&sp, ctx->cond, step_logits, &run, ctx->codes));
     sampled = mgv_time();
-    RET(decode(ctx, ctx->codes, job->out));
+    RET(decode(ctx, ctx->codes, m->known_pixels ? job->clip : NULL, job->known, job->out));
     mgv_debug(&ctx->log, "job %u: encode %.3f s, %d steps %.3f s, decode %.3f s", (unsigned)job->word,
               encoded - start, sp.steps, sampled - encoded, mgv_time() - sampled);
 
@@ -583,6 +595,8 @@ static int check_decoding(const MagvitContext *ctx, const MagvitParams *p)
         return bad_number(ctx, "top_p", p->top_p, "1 together with top_k");
     if (!(p->guidance >= 0) || !isfinite(p->guidance))
         return bad_number(ctx, "guidance", p->guidance, "0 or more");
+    if (p->known_pixels != 0 && p->known_pixels != 1)
+        return bad_number(ctx, "known_pixels", p->known_pixels, "0 or 1");
     snprintf(range, sizeof(range), "in [-1,%d]", c->num_classes - 1);
     if (p->class_id < -1 || p->class_id >= c->num_classes)
         return bad_number(ctx, "class_id", p->class_id, range);
@@ -603,6 +617,7 @@ static int set_decoding(Model *m, MagvitContext *ctx, const MagvitParams *p)
         .task     = p->task,
         .guidance = p->guidance,
         .class_id = p->task == MAGVIT_TASK_GENERATE || p->task == MAGVIT_TASK_PREDICT ? p->class_id : -1,
+        .known_pixels = p->known_pixels,
         .sampler  = {
             .tokens             = nb_tokens(c),
             .codes              = c->codebook_size,

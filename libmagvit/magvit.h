@@ -217,6 +217,11 @@ typedef struct MagvitInfo {
     int64_t parameters;   ///< number of trained values
     size_t weight_bytes;  ///< memory for prepared weights
     size_t work_bytes;    ///< memory for activations
+    /**
+     * What the decoder sees of a window's given pixels: "none", "zero" (them, and black elsewhere) or "padded"
+     * (the rest filled as the encoder sees it).
+     */
+    const char *known_pixels;
 } MagvitInfo;
 
 enum MagvitScale {
@@ -262,7 +267,10 @@ typedef struct MagvitParams {
     int cond_frames;           ///< given frames a window starts from, [1,T-1]; default 1
     int class_id;              ///< class label, -1 = none
 
-    uint8_t reserved[128];     ///< zero
+    /* models whose decoder sees given pixels, see MagvitInfo.known_pixels; others ignore it */
+    int known_pixels;          ///< 1: show them, 0: decode from codes alone, to compare; [0,1], default 1
+
+    uint8_t reserved[124];     ///< zero
 } MagvitParams;
 
 /** Geometry and timing of the frames that a session gives out. */
@@ -318,7 +326,7 @@ MAGVIT_API void magvit_print_plans(const MagvitContext *ctx);
 MAGVIT_API int magvit_encode(MagvitContext *ctx, const float *clip, int32_t *codes);
 
 /**
- * Window of given tokens: codes -> clip, clipped to [0,1].
+ * Window of given tokens: codes -> clip, clipped to [0,1]. No pixel is known to the decoder.
  * @return as magvit_encode(), and MAGVIT_ERR(EINVAL) for a code outside the codebook
  */
 MAGVIT_API int magvit_decode(MagvitContext *ctx, const int32_t *codes, float *clip);

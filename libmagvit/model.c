@@ -45,7 +45,7 @@ static const char *const known_keys[] = {
     "class_names", "inpainting_token",
     "tokenizer.base_channels", "tokenizer.channel_multipliers", "tokenizer.temporal_downsample",
     "tokenizer.res_blocks", "tokenizer.embedding_dim", "tokenizer.codebook_size", "tokenizer.padding",
-    "tokenizer.groups", "tokenizer.norm_eps", "tokenizer.latent_normalize",
+    "tokenizer.groups", "tokenizer.norm_eps", "tokenizer.latent_normalize", "tokenizer.known_pixels",
     "transformer.variant", "transformer.layers", "transformer.hidden", "transformer.heads",
     "transformer.mlp", "transformer.vocab", "transformer.length", "transformer.ln_eps",
     "sampler.steps", "sampler.schedule", "sampler.choice_temperature", "sampler.temperature",
@@ -133,6 +133,27 @@ static int get_choice(Parser *ps, const char *key, const char *zero, const char 
         bad_value(ps, key, value, expected);
     }
     return 0;
+}
+
+const char *mgv_known_pixels_name(enum MgvKnownPixels k)
+{
+    static const char *const names[MGV_KNOWN_NB] = { "none", "zero", "padded" };
+
+    return names[k];
+}
+
+/* Older files lack the key. */
+static enum MgvKnownPixels get_known_pixels(Parser *ps, const char *key)
+{
+    const char *value = mgv_safetensors_meta(ps->st, key);
+
+    if (!value)
+        return MGV_KNOWN_NONE;
+    for (int i = 0; i < MGV_KNOWN_NB; i++)
+        if (!strcmp(value, mgv_known_pixels_name(i)))
+            return i;
+    bad_value(ps, key, value, "\"none\", \"zero\" or \"padded\"");
+    return MGV_KNOWN_NONE;
 }
 
 static void derive_strides(MgvConfig *c)
@@ -226,6 +247,7 @@ static void parse_tokenizer(Parser *ps, MgvConfig *c)
     c->groups           = get_int(ps, "tokenizer.groups", 1, 1024);
     c->norm_eps         = (float)get_double(ps, "tokenizer.norm_eps", 0, 1);
     c->latent_normalize = get_choice(ps, "tokenizer.latent_normalize", "0", "1");
+    c->known_pixels     = get_known_pixels(ps, "tokenizer.known_pixels");
     c->frames           = get_int(ps, "frames", 1, 256);
     c->height           = get_int(ps, "height", 1, 4096);
     c->width            = get_int(ps, "width", 1, 4096);
@@ -345,6 +367,20 @@ static int64_t resblock_params(int64_t cin, int64_t cout)
     return 2 * cin + 27 * cin * cout + 2 * cout + 27 * cout * cout + (cin != cout ? cin * cout : 0);
 }
 
+/* The pyramid of known pixels: a level's first convolution reads what the level above gives. */
+static int64_t known_params(const MgvConfig *c)
+{
+    int64_t n = 0, cin = 4;
+
+    for (int i = 0; i < c->nb_levels; i++) {
+        const int64_t width = (int64_t)c->base_channels * c->multipliers[i];
+        const int64_t cout  = (int64_t)c->base_channels * c->multipliers[MGV_MIN(i + 1, c->nb_levels - 1)];
+        n += 27 * (cin * width + width * cout);
+        cin = cout;
+    }
+    return n;
+}
+
 int64_t mgv_config_tokenizer_params(const MgvConfig *c)
 {
     const int64_t d = c->embedding_dim, top = (int64_t)c->base_channels * c->multipliers[c->nb_levels - 1];
@@ -366,6 +402,8 @@ int64_t mgv_config_tokenizer_params(const MgvConfig *c)
         if (i > 0)
             n += 27 * ch * ch + ch;
     }
+    if (c->known_pixels)
+        n += known_params(c);
     return n + 2 * ch + 27 * 3 * ch + 3;
 }
 

@@ -42,6 +42,14 @@ enum MgvSchedule {
 
 #define MGV_MAX_POLY 16
 
+/** What the decoder sees of the given pixels of a window. */
+enum MgvKnownPixels {
+    MGV_KNOWN_NONE,   ///< nothing, as in the paper
+    MGV_KNOWN_ZERO,   ///< them, and black elsewhere
+    MGV_KNOWN_PADDED, ///< the condition clip, padding included, as the encoder
+    MGV_KNOWN_NB
+};
+
 typedef struct MgvMaskSchedule {
     enum MgvSchedule type;
     double exponent;           ///< POW
@@ -65,6 +73,7 @@ typedef struct MgvConfig {
     int groups;
     float norm_eps;
     int latent_normalize;
+    enum MgvKnownPixels known_pixels;
     int frames, height, width;               ///< of a window
     int latent_t, latent_h, latent_w;        ///< derived
     int stride_t, stride_h, stride_w;        ///< pixels a latent cell covers, derived
@@ -109,10 +118,24 @@ int mgv_prefix_length(const MgvConfig *c); ///< 1 or 2
 /* Plans. batch >= 1. */
 /** "clip" [batch,T,H,W,3] F32 -> "codes" [batch,t,h,w,1] I32 */
 int mgv_build_encoder(MgvPlan **out, const MgvConfig *c, int batch, const MgvSafetensors *st, const MagvitLogger *log);
-/** "codes" [batch,t,h,w,1] I32 -> "clip" [batch,T,H,W,3] F32, not clipped */
+/**
+ * "codes" [batch,t,h,w,1] I32 -> "clip" [batch,T,H,W,3] F32, not clipped. With c->known_pixels there is a second
+ * input, "known" [batch,T,H,W,4] F32, see mgv_known_input().
+ */
 int mgv_build_decoder(MgvPlan **out, const MgvConfig *c, int batch, const MgvSafetensors *st, const MagvitLogger *log);
 /** "ids" [batch,1,1,length,1] I32 -> "logits" [batch,1,1,length,codebook_size] F32 */
 int mgv_build_transformer(MgvPlan **out, const MgvConfig *c, int batch, const MgvSafetensors *st, const MagvitLogger *log);
+
+/**
+ * The decoder's input "known": red, green and blue of a condition, and 1 where a pixel is given.
+ * @param clip  [T,H,W,3] condition clip V~, NULL: nothing is given
+ * @param known [T,H,W] 1 = given, NULL with clip
+ * @param out   receives [T,H,W,4]
+ */
+void mgv_known_input(const MgvConfig *c, const float *clip, const uint8_t *known, float *out);
+
+/** "none", "zero", "padded" */
+const char *mgv_known_pixels_name(enum MgvKnownPixels k);
 
 /* Decoding loop, specification 5. */
 

@@ -416,6 +416,7 @@ static int run_tile(MgvRender *r, int tx, int ty, MgvProgress *progress)
             cut_tile(r, i, x, y);
         mgv_cond_build(r->cond, fill[r->p->task]);
         job.clip   = r->cond->clip;
+        job.known  = r->cond->known;
         job.latent = r->cond->cells;
     }
     RET(r->synth->run(r->synth->opaque, &job));

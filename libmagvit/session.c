@@ -97,6 +97,7 @@ void magvit_default_params(MagvitParams *p, enum MagvitTask task)
         .rate               = { 0, 1 },
         .cond_frames        = 1,
         .class_id           = -1,
+        .known_pixels       = 1,
     };
 }
 

@@ -19,12 +19,13 @@
 /**
  * @file
  * 3D-VQ tokenizer: encoder (clip -> codes) and decoder (codes -> clip) as op
- * plans. Level 0 has the full resolution. Nothing is checked between the
+ * plans; a decoder may see the known pixels of the clip, too. Level 0 has the full resolution. Nothing is checked between the
  * calls: a plan keeps its first error.
  */
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "libmagvit/model.h"
 
@@ -115,16 +116,42 @@ static void encoder(const Net *n, int batch)
     mgv_plan_output(n->p, "codes", x);
 }
 
+/* Channels that enter decoder.up.{level}. */
+static int up_width(const Net *n, int level)
+{
+    return width(n, MGV_MIN(level + 1, n->c->nb_levels - 1));
+}
+
+/* The known pixels at each level's size. Without biases: where nothing is known, nothing is added. */
+static void known_pyramid(const Net *n, int batch, MgvT seen[MGV_MAX_LEVELS])
+{
+    const MgvConfig *c = n->c;
+    MgvT x = mgv_plan_input(n->p, "known", (MgvShape){ batch, c->frames, c->height, c->width, 4 }, MGV_F32);
+    int i;
+
+    for (i = 0; i < c->nb_levels; i++) {
+        if (i > 0)
+            x = mgv_pool(n->p, NAME("decoder.pool.%d", i - 1), x, temporal_factor(n, i - 1), 2, 2);
+        x = mgv_conv3d(n->p, NAME("decoder.known.%d.conv1", i), x, width(n, i), 3, c->padding, 0, MGV_ACT_SILU);
+        x = seen[i] = conv(n, NAME("decoder.known.%d.conv2", i), x, up_width(n, i), 3, 0);
+    }
+}
+
 static void decoder(const Net *n, int batch)
 {
     const MgvConfig *c = n->c;
     int i, cin = width(n, c->nb_levels - 1);
+    MgvT seen[MGV_MAX_LEVELS];
     MgvT x = mgv_plan_input(n->p, "codes", (MgvShape){ batch, c->latent_t, c->latent_h, c->latent_w, 1 }, MGV_I32);
 
+    if (c->known_pixels)
+        known_pyramid(n, batch, seen);
     x = mgv_embed(n->p, "quantizer.codebook", x);
     x = conv(n, "decoder.conv_in", x, cin, 3, 1);
     x = res_blocks(n, "decoder.mid", x, cin, cin);
     for (i = c->nb_levels - 1; i >= 0; i--) {
+        if (c->known_pixels)
+            x = mgv_add(n->p, NAME("decoder.up.%d.known", i), x, seen[i]);
         x = res_blocks(n, NAME("decoder.up.%d.block", i), x, cin, width(n, i));
         cin = width(n, i);
         if (i > 0) {
@@ -163,4 +190,16 @@ int mgv_build_encoder(MgvPlan **out, const MgvConfig *c, int batch, const MgvSaf
 int mgv_build_decoder(MgvPlan **out, const MgvConfig *c, int batch, const MgvSafetensors *st, const MagvitLogger *log)
 {
     return build(out, "decoder", decoder, c, batch, st, log);
+}
+
+void mgv_known_input(const MgvConfig *c, const float *clip, const uint8_t *known, float *out)
+{
+    size_t i, pixels = (size_t)c->frames * c->height * c->width;
+
+    memset(out, 0, pixels * 4 * sizeof(*out));
+    for (i = 0; clip && i < pixels; i++, out += 4) {
+        out[3] = known[i];
+        if (known[i] || c->known_pixels == MGV_KNOWN_PADDED)
+            memcpy(out, clip + i * 3, 3 * sizeof(*out));
+    }
 }

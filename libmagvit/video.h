@@ -54,6 +54,7 @@ typedef struct MgvProgress {
 /** One clip to synthesise. */
 typedef struct MgvJob {
     const float *clip;     ///< [T,H,W,3] condition clip V~, NULL: nothing is given
+    const uint8_t *known;  ///< [T,H,W] 1 = given pixel, NULL with clip
     const uint8_t *latent; ///< [t,h,w] 1 = condition cell, NULL with clip
     float *out;            ///< receives [T,H,W,3] in [0,1]
     uint32_t word;         ///< counter word of the random numbers, unique to (window, tile)

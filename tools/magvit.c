@@ -72,13 +72,14 @@ static const char help_text[] =
     "  --seed N                  random seed [0]\n"
     "  --scale MODE              auto, tile or fit [auto]\n"
     "  --tile-overlap N          pixels that neighbouring tiles share [32]\n"
-    "  --overlap N               frames that neighbouring windows share [by task]\n";
+    "  --overlap N               frames that neighbouring windows share [by task]\n"
+    "  --known-pixels N          0: hide the given pixels from a decoder that sees them [1]\n";
 
 /* Long options without a letter. */
 enum {
     OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR, OPT_FPS,
     OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE, OPT_CHOICE, OPT_TOP_K, OPT_TOP_P,
-    OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_HELP
+    OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN, OPT_HELP
 };
 
 static const struct option long_options[] = {
@@ -92,7 +93,8 @@ static const struct option long_options[] = {
     { "top-k", 1, NULL, OPT_TOP_K },             { "top-p", 1, NULL, OPT_TOP_P },
     { "guidance", 1, NULL, OPT_GUIDANCE },       { "seed", 1, NULL, OPT_SEED },
     { "scale", 1, NULL, OPT_SCALE },             { "tile-overlap", 1, NULL, OPT_TILE_OVERLAP },
-    { "overlap", 1, NULL, OPT_OVERLAP },         { "help", 0, NULL, OPT_HELP },
+    { "overlap", 1, NULL, OPT_OVERLAP },         { "known-pixels", 1, NULL, OPT_KNOWN },
+    { "help", 0, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 }
 };
 
@@ -190,6 +192,7 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_SCALE:        p->scale = parse_name("--scale", v, scales); break;
     case OPT_TILE_OVERLAP: p->tile_overlap = (int)parse_int("--tile-overlap", v, 0, 4096); break;
     case OPT_OVERLAP:      p->overlap = (int)parse_int("--overlap", v, 0, 8); break;
+    case OPT_KNOWN:        p->known_pixels = (int)parse_int("--known-pixels", v, 0, 1); break;
     case OPT_HELP:         fputs(help_text, stdout); exit(EXIT_SUCCESS);
     default:               usage("unknown option");
     }
@@ -241,6 +244,7 @@ static int cmd_info(int argc, char **argv)
     printf("parameters  %.2f M\n", i.parameters / 1e6);
     printf("window      %d frames of %dx%d, %dx%dx%d tokens of %d codes\n", i.window[0], i.window[2], i.window[1],
            i.latent[0], i.latent[1], i.latent[2], i.nb_codes);
+    printf("decoder     known pixels: %s\n", i.known_pixels);
     printf("steps       %d\ntasks      ", i.steps);
     for (int t = 0; t < MAGVIT_TASK_NB; t++)
         if (i.tasks >> t & 1)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the test model: seeded random weights, float32.
+"""Write a test model: seeded random weights, float32.
 
     make_tiny.py [--config configs/tiny.toml] --out tests/data/tiny.safetensors
 """
@@ -27,6 +27,8 @@ def make(config, seed=7):
                 p.copy_(0.5 * torch.randn_like(p))
             elif "codebook" in name:
                 p.copy_(torch.randn_like(p))
+            elif ".known." in name:
+                p.copy_(torch.randn_like(p) * 2 * p[0].numel() ** -0.5)
             elif name.startswith("transformer"):
                 p.copy_(torch.randn_like(p) * p.shape[1] ** -0.5)
         m.tokenizer.decoder.conv_out.weight.mul_(0.1)

@@ -39,6 +39,9 @@ static void test_parameter_counts(void)
     mgv_config_preset(&l, "L", 0, 101);
     CU_ASSERT_EQUAL(mgv_config_transformer_params(&b), 87301991);
     CU_ASSERT_EQUAL(mgv_config_transformer_params(&l), 305567847);
+    b.known_pixels = l.known_pixels = MGV_KNOWN_ZERO;
+    CU_ASSERT_EQUAL(mgv_config_tokenizer_params(&b), 46558723);
+    CU_ASSERT_EQUAL(mgv_config_tokenizer_params(&l), 181713667);
     CU_ASSERT_EQUAL(mgv_config_preset(&b, "S", 1, 0), 0);
     CU_ASSERT(mgv_config_preset(&b, "XL", 1, 0) < 0);
 }
@@ -140,6 +143,25 @@ static void test_parse(void)
     mgv_config_uninit(&c);
 }
 
+/* Files from before the key have no such input. */
+static void test_known_pixels(void)
+{
+    MgvConfig c;
+
+    CU_ASSERT_EQUAL(parse_with(&c, NULL, NULL), 0);
+    CU_ASSERT_EQUAL(c.known_pixels, MGV_KNOWN_NONE);
+    mgv_config_uninit(&c);
+    for (int i = 0; i < MGV_KNOWN_NB; i++) {
+        CU_ASSERT_EQUAL(parse_with(&c, "tokenizer.known_pixels", mgv_known_pixels_name(i)), 0);
+        CU_ASSERT_EQUAL((int)c.known_pixels, i);
+        CU_ASSERT_EQUAL(unit_lines, 0);
+        mgv_config_uninit(&c);
+    }
+    CU_ASSERT_EQUAL(parse_with(&c, "tokenizer.known_pixels", "all"), MAGVIT_ERROR_MODEL);
+    CU_ASSERT_STRING_EQUAL(unit_line, "model: metadata \"tokenizer.known_pixels\" is \"all\", expected "
+                                      "\"none\", \"zero\" or \"padded\"");
+}
+
 /* Each bad value is one line that names the key. */
 static void test_bad_values(void)
 {
@@ -151,6 +173,7 @@ static void test_bad_values(void)
         { "tokenizer.channel_multipliers", "1,,2" }, { "tokenizer.channel_multipliers", "1,2," },
         { "tokenizer.channel_multipliers", "1,1,1,1,1,1,1,1,1" }, { "tokenizer.temporal_downsample", "1,1" },
         { "tokenizer.temporal_downsample", "1,2,0" }, { "tokenizer.padding", "mirror" },
+        { "tokenizer.known_pixels", "1" }, { "tokenizer.known_pixels", "" },
         { "tokenizer.groups", "3" }, { "tokenizer.groups", "0" }, { "tokenizer.norm_eps", "nan" },
         { "transformer.variant", "t5_bert" }, { "transformer.heads", "3" }, { "transformer.vocab", "85" },
         { "transformer.length", "65" }, { "sampler.schedule", "cubic" }, { "sampler.temperature", "-1" },
@@ -170,6 +193,7 @@ CU_ErrorCode add_config_suite(void)
         { "parameter counts of B and L", test_parameter_counts },
         { "vocabulary layout", test_vocabulary },
         { "metadata", test_parse },
+        { "known pixels", test_known_pixels },
         { "bad metadata", test_bad_values },
         { NULL, NULL }
     };

@@ -27,6 +27,7 @@
 #include "tests/unit/unit.h"
 
 #define TINY MAGVIT_SOURCE_PATH "/tests/data/tiny.safetensors"
+#define KNOWN MAGVIT_SOURCE_PATH "/tests/data/tiny-known.safetensors"
 
 static MagvitSettings settings(const char *model)
 {
@@ -39,9 +40,9 @@ static MagvitSettings settings(const char *model)
     return s;
 }
 
-static MagvitContext *open_tiny(void)
+static MagvitContext *open_model(const char *path)
 {
-    MagvitSettings s = settings(TINY);
+    MagvitSettings s = settings(path);
     MagvitContext *ctx = NULL;
 
     CU_ASSERT_EQUAL_FATAL(magvit_open(&ctx, &s), 0);
@@ -99,7 +100,7 @@ static void test_environment(void)
 
 static void test_encode_decode(void)
 {
-    MagvitContext *ctx = open_tiny();
+    MagvitContext *ctx = open_model(TINY);
     float *clip = mgv_calloc(16 * 32 * 32, 3 * sizeof(*clip));
     int32_t codes[64], again[64];
     int bad = 0;
@@ -123,6 +124,14 @@ static void test_encode_decode(void)
 
 enum { W = 36, H = 20, SIZE = W * H, MAX_OUT = 16 };
 
+static void source(uint8_t in[2][SIZE])
+{
+    for (int i = 0; i < SIZE; i++) {
+        in[0][i] = (uint8_t)(i % W * 6);
+        in[1][i] = (uint8_t)(i / W * 12);
+    }
+}
+
 /* Two gray frames through a session of a task. @return frames, or an error */
 static int run(MagvitContext *ctx, const MagvitParams *p, uint8_t out[MAX_OUT][SIZE])
 {
@@ -130,10 +139,7 @@ static int run(MagvitContext *ctx, const MagvitParams *p, uint8_t out[MAX_OUT][S
     MagvitSession *s;
     int sent = 0, n = 0, ret = magvit_session_open(&s, ctx, p);
 
-    for (int i = 0; i < SIZE; i++) {
-        in[0][i] = (uint8_t)(i % W * 6);
-        in[1][i] = (uint8_t)(i / W * 12);
-    }
+    source(in);
     while (ret >= 0 && n < MAX_OUT) {
         MagvitFrame f = { .data = { out[n] }, .stride = { W } };
 
@@ -171,7 +177,7 @@ static MagvitParams params(enum MagvitTask task)
 static void test_sessions(void)
 {
     static const int frames[MAGVIT_TASK_NB] = { 4, 7, 2, 2, 5 };
-    MagvitContext *ctx = open_tiny();
+    MagvitContext *ctx = open_model(TINY);
     MagvitInfo info;
     uint8_t a[MAX_OUT][SIZE], b[MAX_OUT][SIZE];
 
@@ -199,6 +205,64 @@ static void test_sessions(void)
     magvit_close(&ctx);
 }
 
+/* The given sample at (x,y) of the output of a repair; NULL: it is to be made. */
+static const uint8_t *given(const MagvitParams *p, const uint8_t *in, int x, int y)
+{
+    if (p->task == MAGVIT_TASK_INPAINT)
+        return x < p->x || x >= p->x + p->w || y < p->y || y >= p->y + p->h ? in + y * W + x : NULL;
+    x -= p->x;
+    y -= p->y;
+    return x >= 0 && x < p->width && y >= 0 && y < p->height ? in + y * W + x : NULL;
+}
+
+/* Given samples are as they came; others differ somewhere. */
+static void check_repair(const MagvitParams *p, uint8_t a[2][SIZE], uint8_t b[2][SIZE])
+{
+    uint8_t in[2][SIZE];
+    int changed = 0, differ = 0;
+
+    source(in);
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < SIZE; i++) {
+            const uint8_t *g = given(p, in[k], i % W, i / W);
+
+            changed += g && (a[k][i] != *g || b[k][i] != *g);
+            differ  += !g && a[k][i] != b[k][i];
+        }
+    CU_ASSERT_EQUAL(changed, 0);
+    CU_ASSERT(differ > 0);
+}
+
+/* A decoder that sees the given pixels: it changes what is made, and nothing else. */
+static void test_known_pixels(void)
+{
+    static const int frames[MAGVIT_TASK_NB] = { 4, 7, 2, 2, 5 };
+    MagvitContext *ctx = open_model(KNOWN);
+    MagvitInfo info;
+    uint8_t a[MAX_OUT][SIZE], b[MAX_OUT][SIZE];
+
+    CU_ASSERT_EQUAL(magvit_get_info(ctx, &info), 0);
+    CU_ASSERT_STRING_EQUAL(info.known_pixels, "zero");
+    for (int task = 0; task < MAGVIT_TASK_NB; task++) {
+        MagvitParams p = params(task);
+
+        p.x = p.y = 5;
+        if (task == MAGVIT_TASK_OUTPAINT) {
+            p.width  = W - 10;
+            p.height = H - 8;
+        }
+        CU_ASSERT_EQUAL(p.known_pixels, 1);
+        CU_ASSERT_EQUAL(run(ctx, &p, a), frames[task]);
+        p.known_pixels = 0;
+        CU_ASSERT_EQUAL(run(ctx, &p, b), frames[task]);
+        /* generation is given nothing */
+        CU_ASSERT_EQUAL(!memcmp(a, b, (size_t)frames[task] * SIZE), task == MAGVIT_TASK_GENERATE);
+        if (task == MAGVIT_TASK_INPAINT || task == MAGVIT_TASK_OUTPAINT)
+            check_repair(&p, a, b);
+    }
+    magvit_close(&ctx);
+}
+
 static void expect_bad(MagvitContext *ctx, MagvitParams p, const char *text)
 {
     MagvitSession *s;
@@ -219,7 +283,7 @@ static void expect_bad(MagvitContext *ctx, MagvitParams p, const char *text)
 
 static void test_bad_decoding(void)
 {
-    MagvitContext *ctx = open_tiny();
+    MagvitContext *ctx = open_model(TINY);
 
     EXPECT_BAD(steps = 257, "steps is 257, must be in [0,256]");
     EXPECT_BAD(schedule = "line", "'line'");
@@ -227,6 +291,7 @@ static void test_bad_decoding(void)
     EXPECT_BAD(top_k = -1, "top_k");
     EXPECT_BAD(top_p = 0, "top_p is 0, must be in (0,1]");
     EXPECT_BAD(guidance = -1, "guidance");
+    EXPECT_BAD(known_pixels = 2, "known_pixels is 2, must be 0 or 1");
     EXPECT_BAD(class_id = 1000, "class_id is 1000");
     EXPECT_BAD(width = 0, "width is 0");
     magvit_close(&ctx);
@@ -239,6 +304,7 @@ CU_ErrorCode add_magvit_suite(void)
         { "model of the environment", test_environment },
         { "encode and decode", test_encode_decode },
         { "sessions of all tasks", test_sessions },
+        { "decoder that sees known pixels", test_known_pixels },
         { "bad decoding parameters", test_bad_decoding },
         { NULL, NULL }
     };

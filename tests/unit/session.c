@@ -43,6 +43,19 @@ typedef struct Fake {
     uint32_t words[64];
 } Fake;
 
+/* Is a cell of 4x8x8 pixels a condition cell if and only if one of its pixels is known? */
+static int cells_fit(const MgvJob *job)
+{
+    uint8_t cells[16] = { 0 };
+    int bad = 0;
+
+    for (int i = 0; i < 16 * 16 * 16; i++) {
+        cells[i / 1024 * 4 + i / 128 % 2 * 2 + i / 8 % 2] |= job->known[i];
+        bad |= job->known[i] > 1;
+    }
+    return !bad && !memcmp(cells, job->latent, sizeof(cells));
+}
+
 static int fake_run(void *opaque, MgvJob *job)
 {
     Fake *f = opaque;
@@ -56,6 +69,8 @@ static int fake_run(void *opaque, MgvJob *job)
     if (atomic_load(&job->progress->cancel))
         return MAGVIT_ERR(ECANCELED);
     CU_ASSERT_EQUAL(!job->clip, !job->latent);
+    CU_ASSERT_EQUAL(!job->clip, !job->known);
+    CU_ASSERT(!job->clip || cells_fit(job));
     for (size_t i = 0; i < n; i++) {
         float v = (job->clip ? job->clip[i] : 0.5f) + f->shift + (f->mark ? (job->word * 37 % 16) / 64.0f : 0);
         job->out[i] = MGV_CLAMP(v, 0, 1);

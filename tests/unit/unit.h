@@ -38,6 +38,7 @@
     X(plan) \
     X(host) \
     X(config) \
+    X(tokenizer) \
     X(sampler) \
     X(image) \
     X(cond) \

@@ -1,0 +1,131 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/* The decoder's second input: its values, its place in the plan, its weights. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "config.h"
+#include "libmagvit/model.h"
+#include "tests/unit/unit.h"
+
+static MgvSafetensors *open_model(const char *name, MgvConfig *c)
+{
+    MgvSafetensors *st = NULL;
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/tests/data/%s.safetensors", MAGVIT_SOURCE_PATH, name);
+    CU_ASSERT_EQUAL_FATAL(mgv_safetensors_open(&st, path, &unit_log), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_config_parse(c, st, &unit_log), 0);
+    return st;
+}
+
+static void test_known_input(void)
+{
+    static const float clip[] = { 0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f };
+    static const uint8_t known[] = { 0, 1 };
+    static const float zero[]   = { 0, 0, 0, 0, 0.4f, 0.5f, 0.6f, 1 };
+    static const float padded[] = { 0.1f, 0.2f, 0.3f, 0, 0.4f, 0.5f, 0.6f, 1 };
+    static const float none[8];
+    MgvConfig c = { .frames = 1, .height = 2, .width = 1, .known_pixels = MGV_KNOWN_ZERO };
+    float out[8];
+
+    mgv_known_input(&c, clip, known, out);
+    CU_ASSERT(!memcmp(out, zero, sizeof(out)));
+    c.known_pixels = MGV_KNOWN_PADDED;
+    mgv_known_input(&c, clip, known, out);
+    CU_ASSERT(!memcmp(out, padded, sizeof(out)));
+    mgv_known_input(&c, NULL, NULL, out);
+    CU_ASSERT(!memcmp(out, none, sizeof(out)));
+}
+
+static void test_plan(void)
+{
+    MgvConfig c;
+    MgvSafetensors *st = open_model("tiny-known", &c);
+    MgvPlan *p = NULL;
+    MgvShape s;
+    int ops;
+
+    CU_ASSERT_EQUAL(c.known_pixels, MGV_KNOWN_ZERO);
+    CU_ASSERT_EQUAL_FATAL(mgv_build_decoder(&p, &c, 2, st, &unit_log), 0);
+    CU_ASSERT_EQUAL(p->nb_inputs, 2);
+    CU_ASSERT_FATAL(mgv_plan_find_input(p, "known") >= 0);
+    s = p->tensors[mgv_plan_find_input(p, "known")].shape;
+    CU_ASSERT(s.n == 2 && s.t == c.frames && s.h == c.height && s.w == c.width && s.c == 4);
+    ops = p->nb_ops;
+    mgv_plan_free(&p);
+
+    c.known_pixels = MGV_KNOWN_NONE;
+    CU_ASSERT_EQUAL_FATAL(mgv_build_decoder(&p, &c, 2, st, &unit_log), 0);
+    CU_ASSERT_EQUAL(p->nb_inputs, 1);
+    CU_ASSERT(mgv_plan_find_input(p, "known") < 0);
+    CU_ASSERT_EQUAL(ops - p->nb_ops, 3 * 3 + 2); // two convolutions and a sum a level, poolings between them
+    mgv_plan_free(&p);
+    mgv_config_uninit(&c);
+    mgv_safetensors_close(&st);
+}
+
+/* The counted parameters are those of the file. */
+static void test_parameters(void)
+{
+    static const char *const names[] = { "tiny", "tiny-known" };
+
+    for (size_t i = 0; i < MGV_ARRAY_LEN(names); i++) {
+        MgvConfig c;
+        MgvSafetensors *st = open_model(names[i], &c);
+        const MgvTensor *t;
+        int64_t n = 0;
+
+        for (int k = 0; (t = mgv_safetensors_at(st, k)); k++)
+            n += t->elements;
+        CU_ASSERT_EQUAL(n, mgv_config_tokenizer_params(&c) + mgv_config_transformer_params(&c));
+        mgv_config_uninit(&c);
+        mgv_safetensors_close(&st);
+    }
+}
+
+static void test_no_pyramid(void)
+{
+    MgvConfig c;
+    MgvSafetensors *st = open_model("tiny", &c);
+    MgvPlan *p;
+
+    CU_ASSERT_EQUAL(c.known_pixels, MGV_KNOWN_NONE);
+    c.known_pixels = MGV_KNOWN_PADDED;
+    unit_log_reset();
+    CU_ASSERT_EQUAL(mgv_build_decoder(&p, &c, 1, st, &unit_log), MAGVIT_ERROR_MODEL);
+    CU_ASSERT_PTR_NULL(p);
+    CU_ASSERT_EQUAL(unit_lines, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(unit_line, "decoder.known.0.conv1.weight"));
+    mgv_config_uninit(&c);
+    mgv_safetensors_close(&st);
+}
+
+CU_ErrorCode add_tokenizer_suite(void)
+{
+    static const UnitTest tests[] = {
+        { "what the decoder sees", test_known_input },
+        { "decoder with two inputs", test_plan },
+        { "parameters of a file", test_parameters },
+        { "model without the pyramid", test_no_pyramid },
+        { NULL, NULL }
+    };
+    return unit_add("tokenizer", tests);
+}
