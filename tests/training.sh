@@ -27,6 +27,7 @@ trap 'rm -rf "$run"' EXIT
 "$python" -m unittest discover -s tests -t .
 
 "$python" dump_golden.py --model ../tests/data/tiny.safetensors --out "$run/golden"
+"$python" dump_golden.py --model ../tests/data/tiny-known.safetensors --out "$run/golden"
 "$build/tests/golden" --vectors="$run/golden"
 
 common="--config configs/tiny.toml --data $samples --val $samples --cache $run/clips --out $run/run --device cpu"

@@ -19,7 +19,7 @@
 /**
  * @file
  * Runner of the golden tests.
- *   golden [--model=FILE] [--vectors=DIR] [--backend=NAME] [part ...]
+ *   golden [--model=FILE] [--known-model=FILE] [--vectors=DIR] [--backend=NAME] [part ...]
  */
 
 #include <math.h>
@@ -168,15 +168,20 @@ static int run_parts(const Golden *g, int nb, char **names)
 int main(int argc, char **argv)
 {
     static const MagvitLogger log = { mgv_log_stderr, NULL, MAGVIT_LOG_WARNING };
-    Golden g = { MAGVIT_SOURCE_PATH "/tests/data/tiny.safetensors", MAGVIT_SOURCE_PATH "/tests/golden", NULL, &log };
+    Golden g = {
+        .model   = MAGVIT_SOURCE_PATH "/tests/data/tiny.safetensors",
+        .known   = MAGVIT_SOURCE_PATH "/tests/data/tiny-known.safetensors",
+        .vectors = MAGVIT_SOURCE_PATH "/tests/golden",
+        .log     = &log,
+    };
     int i, nb = 0;
 
     for (i = 1; i < argc; i++) {
-        if (option(argv[i], "--model", &g.model) || option(argv[i], "--vectors", &g.vectors) ||
-            option(argv[i], "--backend", &g.backend))
+        if (option(argv[i], "--model", &g.model) || option(argv[i], "--known-model", &g.known) ||
+            option(argv[i], "--vectors", &g.vectors) || option(argv[i], "--backend", &g.backend))
             continue;
         if (argv[i][0] == '-') {
-            printf("usage: golden [--model=FILE] [--vectors=DIR] [--backend=NAME] [part ...]\n");
+            printf("usage: golden [--model=FILE] [--known-model=FILE] [--vectors=DIR] [--backend=NAME] [part ...]\n");
             return 2;
         }
         argv[nb++] = argv[i];

@@ -36,6 +36,7 @@
 
 typedef struct Golden {
     const char *model;   ///< model file that the vectors were made with
+    const char *known;   ///< model file of the vectors known-*: its decoder sees known pixels
     const char *vectors; ///< folder
     const char *backend; ///< only this one, NULL: all that are built in
     const MagvitLogger *log;

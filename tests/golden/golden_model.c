@@ -146,19 +146,20 @@ static int count_vectors(const MgvSafetensors *st, const char *plan)
     return count;
 }
 
-/* Run a plan from its input to its output. out and v may be NULL. */
-static int run_plan(const Subject *s, BuildFn *build, const MgvConfig *c, const void *in, void *out, Vectors *v)
+/* Run a plan from its inputs, in the plan's order, to its output. out and v may be NULL. */
+static int run_plan(const Subject *s, BuildFn *build, const MgvConfig *c, const void *const *in, void *out, Vectors *v)
 {
     const MgvBackend *b = s->backend;
     MgvPlan *p = NULL;
     MgvExec *exec = NULL;
-    int ret;
+    int i, ret;
 
     RET(build(&p, c, 1, s->model, s->g->log));
     RET(b->compile(&exec, s->dev, p));
     if (v)
         b->tap(exec, tap, v);
-    RET(b->write(exec, p->inputs[0], in, p->tensors[p->inputs[0]].size));
+    for (i = 0; i < p->nb_inputs; i++)
+        RET(b->write(exec, p->inputs[i], in[i], p->tensors[p->inputs[i]].size));
     RET(b->run(exec));
     if (out)
         RET(b->read(exec, p->outputs[0], out, p->tensors[p->outputs[0]].size));
@@ -177,16 +178,16 @@ static int run_tapped(const Subject *s, BuildFn *build, const MgvConfig *c, cons
                       const char *what)
 {
     Vectors v = { st, 0, 0 };
-    int ret = in ? run_plan(s, build, c, in, NULL, &v) : MAGVIT_ERR(EINVAL);
+    int ret = in ? run_plan(s, build, c, &in, NULL, &v) : MAGVIT_ERR(EINVAL);
 
     printf("golden model: %s %s: %d vectors%s\n", s->backend->name, what, v.compared, ret < 0 ? ", FAILED" : "");
     return ret < 0;
 }
 
-/* The configuration for a clip of another size. */
-static int resized(MgvConfig *out, const MgvConfig *c, const MgvSafetensors *st)
+/* The configuration for a clip of another size, that of two vectors. */
+static int resized(MgvConfig *out, const MgvConfig *c, const MgvSafetensors *st, const char *clip_name, const char *ids_name)
 {
-    const MgvTensor *clip = mgv_safetensors_find(st, "input"), *ids = mgv_safetensors_find(st, "quantizer.ids");
+    const MgvTensor *clip = mgv_safetensors_find(st, clip_name), *ids = mgv_safetensors_find(st, ids_name);
 
     if (!clip || clip->nb_dims != 5 || !ids || ids->nb_dims != 4)
         return MAGVIT_ERR(EINVAL);
@@ -240,9 +241,9 @@ static int check_native(const Subject *s, const MgvSafetensors *st)
     if (!clip || !sums || !ids || !want_sums || !want_ids)
         goto fail;
     integer_clip(clip, c);
-    RET(run_plan(s, mgv_build_encoder, c, clip, ids, NULL));
+    RET(run_plan(s, mgv_build_encoder, c, (const void *[]){ clip }, ids, NULL));
     failed = golden_compare_i32("native.ids", ids, want_ids, tokens);
-    RET(run_plan(s, mgv_build_decoder, c, want_ids, clip, NULL));
+    RET(run_plan(s, mgv_build_decoder, c, (const void *[]){ want_ids }, clip, NULL));
     frame_sums(sums, clip, c);
     failed |= golden_compare("native.output_frame_sums", sums, want_sums, (size_t)c->frames * 3, 3);
 fail:
@@ -263,7 +264,7 @@ static int check_tokenizer(const Subject *s)
     MgvConfig c;
     int failed;
 
-    if (golden_open(&st, s->g, "tokenizer") < 0 || resized(&c, &s->config, st) < 0) {
+    if (golden_open(&st, s->g, "tokenizer") < 0 || resized(&c, &s->config, st, "input", "quantizer.ids") < 0) {
         mgv_safetensors_close(&st);
         return 1;
     }
@@ -276,6 +277,75 @@ static int check_tokenizer(const Subject *s)
     mgv_freep(&ids);
     mgv_safetensors_close(&st);
     return failed;
+}
+
+/* One way of showing known pixels to the decoder. */
+static int check_known(const Subject *s, enum MgvKnownPixels kind)
+{
+    MgvSafetensors *st = NULL;
+    char name[64];
+    float *clip = NULL, *input = NULL;
+    int32_t *ids = NULL, *given = NULL;
+    uint8_t *known = NULL;
+    size_t i, pixels;
+    Vectors v = { NULL };
+    MgvConfig c;
+    int ret = MAGVIT_ERR(EINVAL);
+
+    snprintf(name, sizeof(name), "known-%s", mgv_known_pixels_name(kind));
+    if (golden_open(&st, s->g, name) < 0 || resized(&c, &s->config, st, "clip", "ids") < 0)
+        goto fail;
+    v.st   = st;
+    pixels = (size_t)c.frames * c.height * c.width;
+    clip   = golden_f32(st, "clip");
+    given  = golden_i32(st, "known");
+    ids    = golden_i32(st, "ids");
+    known  = mgv_calloc(pixels, 1);
+    input  = mgv_calloc(pixels, 4 * sizeof(*input));
+    if (!clip || !given || !ids || !known || !input)
+        goto fail;
+    for (i = 0; i < pixels; i++)
+        known[i] = (uint8_t)given[i];
+    c.known_pixels = kind;
+    mgv_known_input(&c, clip, known, input);
+    ret = run_plan(s, mgv_build_decoder, &c, (const void *[]){ ids, input }, NULL, &v);
+fail:
+    printf("golden model: %s %s: %d vectors%s\n", s->backend->name, name, v.compared, ret < 0 ? ", FAILED" : "");
+    mgv_freep(&clip);
+    mgv_freep(&given);
+    mgv_freep(&ids);
+    mgv_freep(&known);
+    mgv_freep(&input);
+    mgv_safetensors_close(&st);
+    return ret < 0;
+}
+
+/* Where nothing is known the decoder gives exactly what it gives without the pyramid. */
+static int check_nothing_known(const Subject *s)
+{
+    MgvConfig c = s->config;
+    size_t i, pixels = (size_t)c.frames * c.height * c.width, tokens = (size_t)c.latent_t * c.latent_h * c.latent_w;
+    float *input = mgv_calloc(pixels, 4 * sizeof(*input));
+    float *seen = mgv_calloc(pixels, 3 * sizeof(*seen)), *bare = mgv_calloc(pixels, 3 * sizeof(*bare));
+    int32_t *ids = mgv_calloc(tokens, sizeof(*ids));
+    int differ = 0, ret = MAGVIT_ERR(ENOMEM);
+
+    if (!input || !seen || !bare || !ids)
+        goto fail;
+    for (i = 0; i < tokens; i++)
+        ids[i] = (int32_t)(i * 7 % (size_t)c.codebook_size);
+    RET(run_plan(s, mgv_build_decoder, &c, (const void *[]){ ids, input }, seen, NULL));
+    c.known_pixels = MGV_KNOWN_NONE;
+    RET(run_plan(s, mgv_build_decoder, &c, (const void *[]){ ids }, bare, NULL));
+    for (i = 0; i < pixels * 3; i++)
+        differ += seen[i] != bare[i];
+fail:
+    printf("golden model: %s nothing known%s\n", s->backend->name, differ || ret < 0 ? ", FAILED" : "");
+    mgv_freep(&input);
+    mgv_freep(&seen);
+    mgv_freep(&bare);
+    mgv_freep(&ids);
+    return differ || ret < 0;
 }
 
 static int check_transformer(const Subject *s)
@@ -293,6 +363,27 @@ static int check_transformer(const Subject *s)
     return failed;
 }
 
+static int check_small(const Subject *s)
+{
+    return check_tokenizer(s) | check_transformer(s);
+}
+
+static int check_small_known(const Subject *s)
+{
+    return check_known(s, MGV_KNOWN_ZERO) | check_known(s, MGV_KNOWN_PADDED) | check_nothing_known(s);
+}
+
+/* Open a model for some checks. */
+static int check_model(Subject *s, const char *path, int (*check)(const Subject *s))
+{
+    int failed = mgv_safetensors_open(&s->model, path, s->g->log) < 0 ||
+                 mgv_config_parse(&s->config, s->model, s->g->log) < 0 || check(s);
+
+    mgv_config_uninit(&s->config);
+    mgv_safetensors_close(&s->model);
+    return failed;
+}
+
 static int check_backend(const Golden *g, const MgvBackend *b)
 {
     static const MgvDeviceSettings settings;
@@ -306,11 +397,8 @@ static int check_backend(const Golden *g, const MgvBackend *b)
     }
     if (ret < 0)
         return 1;
-    failed = mgv_safetensors_open(&s.model, g->model, g->log) < 0 || mgv_config_parse(&s.config, s.model, g->log) < 0;
-    if (!failed)
-        failed = check_tokenizer(&s) | check_transformer(&s);
-    mgv_config_uninit(&s.config);
-    mgv_safetensors_close(&s.model);
+    failed  = check_model(&s, g->model, check_small);
+    failed |= check_model(&s, g->known, check_small_known);
     b->close(&s.dev);
     return failed;
 }
