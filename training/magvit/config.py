@@ -18,11 +18,16 @@ class TokenizerConfig:
     norm_eps: float = 1e-6
     latent_normalize: int = 0
     known_pixels: str = "none"  # what the decoder sees of the condition: none (paper), zero, padded
+    dims: int = 3  # 2: the layout for single frames, a source for inflation; not a model file's
+
+    def temporal(self):
+        """One flag per transition: whether it halves T."""
+        return [f * (self.dims - 2) for f in self.temporal_downsample[:len(self.channel_multipliers) - 1]]
 
     def factors(self):
         """Compression of (T, H, W)."""
         n = len(self.channel_multipliers) - 1
-        return 2 ** sum(self.temporal_downsample[:n]), 2 ** n, 2 ** n
+        return 2 ** sum(self.temporal()), 2 ** n, 2 ** n
 
 
 @dataclass
@@ -125,7 +130,8 @@ class Config:
                   "inpainting_token"):
             m[k] = text(getattr(self, k))
         for k, v in vars(self.tokenizer).items():
-            m["tokenizer." + k] = text(v)
+            if k != "dims":
+                m["tokenizer." + k] = text(v)
         n = len(self.tokenizer.channel_multipliers) - 1
         m["tokenizer.temporal_downsample"] = text(self.tokenizer.temporal_downsample[:n])
         for k, v in vars(self.transformer).items():

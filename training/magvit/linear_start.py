@@ -19,13 +19,13 @@ _ANCHOR = 20.0
 
 def _identity(weight, cout, cin):
     """Centre tap copying channel i to i; the anchor is the last channel of both sides."""
-    k = weight.shape[2] // 2
+    centre = tuple(k // 2 for k in weight.shape[2:])
     n = min(cin, cout) - 1
     weight[:n].zero_()
     weight[-1].zero_()
     i = torch.arange(n)
-    weight[i, i, k, k, k] = 1
-    weight[-1, -1, k, k, k] = 1
+    weight[(i, i, *centre)] = 1
+    weight[(-1, -1, *centre)] = 1
 
 
 def _prepare(module, residual):
@@ -68,13 +68,13 @@ def init_encoder(encoder, clips, guide):
     _prepare(encoder, 0.5)
     w = encoder.conv_in.weight
     w[:3].zero_()
-    w[torch.arange(3), torch.arange(3), 1, 1, 1] = 1
+    w[torch.arange(3), torch.arange(3), w.shape[2] // 2, 1, 1] = 1
     w[-1].zero_()
     # No convolution here has a bias: the first block makes the anchor from a norm's bias.
     b = encoder.down[0].block[0]
     b.norm2.weight[-1] = 0
     b.norm2.bias[-1] = 5
-    b.conv2.weight[-1, -1, 1, 1, 1] = 4 / 5
+    b.conv2.weight[-1, -1, w.shape[2] // 2, 1, 1] = 4 / 5
     feats = torch.cat([_capture(encoder.conv_out, lambda x=x: encoder(x)).permute(0, 2, 3, 4, 1).flatten(0, 3)
                        for x in clips])
     targets = torch.cat([guide(x) for x in clips]).float()
@@ -93,12 +93,14 @@ def init_decoder(decoder, latents, clips, positions=200000):
     n = min(w.shape[1], w.shape[0] - 1)
     w[:n].zero_()
     w[-1].zero_()
-    w[torch.arange(n), torch.arange(n), 1, 1, 1] = 1
+    w[torch.arange(n), torch.arange(n), w.shape[2] // 2, 1, 1] = 1
     decoder.conv_in.bias[-1] = _ANCHOR
     for level in decoder.up:
         if level.conv is None:
             continue
         taps = [torch.tensor([0.25, 0.5, 0.25] if f == 2 else [0.0, 1.0, 0.0]) for f in level.upsample.factor]
+        if w.shape[2] == 1:
+            taps[0] = torch.ones(1)
         kernel = (taps[0][:, None, None] * taps[1][:, None] * taps[2]).to(w.device)
         v = level.conv.weight
         v.zero_()
@@ -107,13 +109,15 @@ def init_decoder(decoder, latents, clips, positions=200000):
     decoder.norm_out.weight.fill_(0.5)  # the nearly linear part of swish
     decoder.norm_out.bias.fill_(2.5)
     out = decoder.conv_out
+    edge = w.shape[2] // 2  # a kernel's reach in T
     feats, targets = [], []
     for z, x in zip(latents, clips):
         f = _capture(out, lambda: decoder(z))
         n, c, t, h, width = f.shape
         per = positions // len(clips)
-        at = [torch.randint(n, (per,))] + [torch.randint(1, s - 1, (per,)) for s in (t, h, width)]
-        near = [f[at[0], :, at[1] + a, at[2] + b, at[3] + d] for a in (-1, 0, 1) for b in (-1, 0, 1) for d in (-1, 0, 1)]
+        at = [torch.randint(n, (per,))] + [torch.randint(e, s - e, (per,)) for s, e in ((t, edge), (h, 1), (width, 1))]
+        near = [f[at[0], :, at[1] + a, at[2] + b, at[3] + d]
+                for a in range(-edge, edge + 1) for b in (-1, 0, 1) for d in (-1, 0, 1)]
         feats.append(torch.stack(near, 2).flatten(1))
         targets.append(x[at[0], :, at[1], at[2], at[3]])
     feats, targets = torch.cat(feats), torch.cat(targets)
@@ -128,7 +132,8 @@ def condition(model, lr, slow=0.03):
     def stop(weight):
         mask = torch.ones_like(weight)
         mask[:, -1] = 0
-        weight.register_hook(lambda g: g * mask)
+        if weight.requires_grad:
+            weight.register_hook(lambda g: g * mask)
 
     decoder = model.decoder
     for level in decoder.up:

@@ -7,11 +7,12 @@ Tensors are [N, C, T, H, W] inside the network; pixels are in [0, 1].
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.utils import checkpoint
 
 
-def reflect_pad1(x):
+def reflect_pad1(x, axes=(2, 3, 4)):
     """Pad T, H and W by one cell of reflection (index -1 reads 1); an axis of length 1 replicates."""
-    for axis in (2, 3, 4):
+    for axis in axes:
         n = x.shape[axis]
         a, b = (1, n - 2) if n > 1 else (0, 0)
         x = torch.cat([x.narrow(axis, a, 1), x, x.narrow(axis, b, 1)], axis)
@@ -19,23 +20,27 @@ def reflect_pad1(x):
 
 
 class Conv3d(nn.Module):
-    """Stride-1 convolution, kernel 1 or 3, padded by reflection or by zeros on T, H and W."""
+    """Stride-1 convolution, kernel 1 or 3, padded by reflection or by zeros on T, H and W.
 
-    def __init__(self, cin, cout, kernel, bias, padding):
+    With two dimensions the kernel has length 1 in T and frames do not see each other.
+    """
+
+    def __init__(self, cin, cout, kernel, bias, cfg):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(cout, cin, kernel, kernel, kernel))
+        self.weight = nn.Parameter(torch.empty(cout, cin, kernel if cfg.dims == 3 else 1, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(cout)) if bias else None
-        self.kernel, self.padding = kernel, padding
+        self.kernel, self.padding, self.dims = kernel, cfg.padding, cfg.dims
         nn.init.xavier_uniform_(self.weight)
 
     def forward(self, x):
         if self.kernel == 1:
             return F.conv3d(x, self.weight, self.bias)
+        edge = self.dims - 2  # cells of padding on T
         if self.padding == "zero":
-            return F.conv3d(x, self.weight, self.bias, padding=1)
-        if x.device.type == "cuda" and min(x.shape[2:]) > 1:
-            return F.conv3d(F.pad(x, (1,) * 6, mode="reflect"), self.weight, self.bias)
-        return F.conv3d(reflect_pad1(x), self.weight, self.bias)
+            return F.conv3d(x, self.weight, self.bias, padding=(edge, 1, 1))
+        if x.device.type == "cuda" and min(x.shape[5 - self.dims:]) > 1:
+            return F.conv3d(F.pad(x, (1, 1, 1, 1, edge, edge), mode="reflect"), self.weight, self.bias)
+        return F.conv3d(reflect_pad1(x, (2, 3, 4)[3 - self.dims:]), self.weight, self.bias)
 
 
 class _GroupNormLow(torch.autograd.Function):
@@ -101,10 +106,10 @@ class ResBlock(nn.Module):
     def __init__(self, cin, cout, cfg):
         super().__init__()
         self.norm1 = GroupNorm(cin, cfg.groups, cfg.norm_eps)
-        self.conv1 = Conv3d(cin, cout, 3, False, cfg.padding)
+        self.conv1 = Conv3d(cin, cout, 3, False, cfg)
         self.norm2 = GroupNorm(cout, cfg.groups, cfg.norm_eps)
-        self.conv2 = Conv3d(cout, cout, 3, False, cfg.padding)
-        self.shortcut = Conv3d(cin, cout, 1, False, cfg.padding) if cin != cout else None
+        self.conv2 = Conv3d(cout, cout, 3, False, cfg)
+        self.shortcut = Conv3d(cin, cout, 1, False, cfg) if cin != cout else None
 
     def forward(self, x):
         y = self.conv1(F.silu(self.norm1(x)))
@@ -164,7 +169,7 @@ class UpLevel(nn.Module):
         self.block = nn.ModuleList(ResBlock(cin if j == 0 else cout, cout, cfg)
                                    for j in range(cfg.res_blocks))
         self.upsample = None if temporal is None else Upsample(temporal)
-        self.conv = None if temporal is None else Conv3d(cout, cout, 3, True, cfg.padding)
+        self.conv = None if temporal is None else Conv3d(cout, cout, 3, True, cfg)
 
     def forward(self, x):
         for b in self.block:
@@ -172,24 +177,35 @@ class UpLevel(nn.Module):
         return x if self.upsample is None else self.conv(self.upsample(x))
 
 
-class Encoder(nn.Module):
+class Levels(nn.Module):
+    """What runs through levels; with `checkpoint` their activations are computed again in the backward pass."""
+
+    checkpoint = False
+
+    def through(self, level, x):
+        if self.checkpoint and torch.is_grad_enabled():
+            return checkpoint.checkpoint(level, x, use_reentrant=False)
+        return level(x)
+
+
+class Encoder(Levels):
     """[N,3,T,H,W] -> [N,D,t,h,w]"""
 
     def __init__(self, cfg):
         super().__init__()
         ch = [cfg.base_channels * m for m in cfg.channel_multipliers]
-        self.conv_in = Conv3d(3, cfg.base_channels, 3, False, cfg.padding)
-        flags = list(cfg.temporal_downsample[:len(ch) - 1]) + [None]
+        self.conv_in = Conv3d(3, cfg.base_channels, 3, False, cfg)
+        flags = cfg.temporal() + [None]
         cin = [cfg.base_channels] + ch[:-1]
         self.down = nn.ModuleList(DownLevel(cin[i], ch[i], flags[i], cfg) for i in range(len(ch)))
         self.mid = nn.ModuleList(ResBlock(ch[-1], ch[-1], cfg) for _ in range(cfg.res_blocks))
         self.norm_out = GroupNorm(ch[-1], cfg.groups, cfg.norm_eps)
-        self.conv_out = Conv3d(ch[-1], cfg.embedding_dim, 1, True, cfg.padding)
+        self.conv_out = Conv3d(ch[-1], cfg.embedding_dim, 1, True, cfg)
 
     def forward(self, x):
         x = self.conv_in(x)
         for level in self.down:
-            x = level(x)
+            x = self.through(level, x)
         for b in self.mid:
             x = b(x)
         return self.conv_out(F.silu(self.norm_out(x)))
@@ -198,17 +214,17 @@ class Encoder(nn.Module):
 class KnownLevel(nn.Module):
     """One resolution of the known-pixel pyramid.  Without biases: what sees nothing adds nothing."""
 
-    def __init__(self, cin, width, cout, padding):
+    def __init__(self, cin, width, cout, cfg):
         super().__init__()
-        self.conv1 = Conv3d(cin, width, 3, False, padding)
-        self.conv2 = Conv3d(width, cout, 3, False, padding)
+        self.conv1 = Conv3d(cin, width, 3, False, cfg)
+        self.conv2 = Conv3d(width, cout, 3, False, cfg)
         nn.init.zeros_(self.conv2.weight)  # a new pyramid leaves a trained decoder as it was
 
     def forward(self, x):
         return self.conv2(F.silu(self.conv1(x)))
 
 
-class Decoder(nn.Module):
+class Decoder(Levels):
     """[N,D,t,h,w], known [N,4,T,H,W] or None -> [N,3,T,H,W], not clipped
 
     known: red, green, blue of the condition and 1 where a pixel is given, see known_input().  A pyramid of
@@ -218,15 +234,15 @@ class Decoder(nn.Module):
     def __init__(self, cfg):
         super().__init__()
         ch = [cfg.base_channels * m for m in cfg.channel_multipliers]
-        self.conv_in = Conv3d(cfg.embedding_dim, ch[-1], 3, True, cfg.padding)
+        self.conv_in = Conv3d(cfg.embedding_dim, ch[-1], 3, True, cfg)
         self.mid = nn.ModuleList(ResBlock(ch[-1], ch[-1], cfg) for _ in range(cfg.res_blocks))
-        flags = [None] + list(cfg.temporal_downsample[:len(ch) - 1])
+        flags = [None] + cfg.temporal()
         cin = ch[1:] + [ch[-1]]
         self.up = nn.ModuleList(UpLevel(cin[i], ch[i], flags[i], cfg) for i in range(len(ch)))
         self.norm_out = GroupNorm(ch[0], cfg.groups, cfg.norm_eps)
-        self.conv_out = Conv3d(ch[0], 3, 3, True, cfg.padding)
+        self.conv_out = Conv3d(ch[0], 3, 3, True, cfg)
         if cfg.known_pixels != "none":
-            self.known = nn.ModuleList(KnownLevel(4 if i == 0 else cin[i - 1], ch[i], cin[i], cfg.padding)
+            self.known = nn.ModuleList(KnownLevel(4 if i == 0 else cin[i - 1], ch[i], cin[i], cfg)
                                        for i in range(len(ch)))
             self.pool = nn.ModuleList(Pool(f) for f in flags[1:])
 
@@ -239,7 +255,7 @@ class Decoder(nn.Module):
         for b in self.mid:
             x = b(x)
         for level, k in zip(reversed(self.up), reversed(seen)):
-            x = level(x if k is None else x + k)
+            x = self.through(level, x if k is None else x + k)
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
@@ -267,7 +283,8 @@ class Quantizer(nn.Module):
         c = self.codebook.weight
         if self.normalize:
             v, c = (a * torch.rsqrt((a * a).sum(1, keepdim=True).clamp_min(1e-12)) for a in (v, c))
-        return (v * v).sum(1, keepdim=True) - 2 * v @ c.t() + (c * c).sum(1)
+        with torch.autocast(v.device.type, enabled=False):
+            return (v * v).sum(1, keepdim=True) - 2 * v @ c.t() + (c * c).sum(1)
 
     def encode(self, z):
         """z [N,D,t,h,w] -> ids [N,t,h,w]"""
