@@ -1,32 +1,47 @@
 #!/usr/bin/env python3
-"""Train the 3D-VQ tokenizer.
+"""Train the 3D-VQ tokenizer, or with dims = 2 its layout for single frames.
 
-    train_tokenizer.py --config configs/bringup.toml --data DIR --val DIR --cache DIR --out DIR --minutes 60
+    train_tokenizer.py --config configs/small.toml --data DIR --val DIR --cache DIR --out DIR --minutes 60
 
-Learning rate and crop size follow the wall clock, so a run ends when it was told to.
-An existing checkpoint in --out is resumed.
+Learning rate, crop size and the start of each loss follow the progress of the run.  See magvit/run.py for time,
+checkpoints and log, README.md for the keys of the configuration, whose defaults are the paper's.
 
 A short run does not have the time to find out by itself what a code should say: its latents stay on a line
-and its codebook is wasted.  So the first part of a run (guided_until) is guided: the encoder learns to
+and its codebook is wasted.  So the first part of such a run (guided_until) is guided: the encoder learns to
 output the principal components of each supervoxel, the codebook is their k-means, and the decoder learns
-to invert those codes; linear_start gives both a working initialisation.  After that both are trained end to
-end as in the paper.
+to invert those codes; linear_start gives both a working initialisation.  After that both are trained end
+to end as in the paper.
 """
 import argparse
-import copy
 import math
 import os
-import time
-import tomllib
+import sys
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from magvit import linear_start
-from magvit.config import TokenizerConfig
-from magvit.data import Clips, contact_sheet
+from magvit import linear_start, perceptual, safetensors
+from magvit.config import Config
+from magvit.data import Clips, Loader, contact_sheet
+from magvit.discriminator import Discriminator
+from magvit.inflate import inflate
+from magvit.losses import Lecam, discriminator_loss, entropy_loss, generator_loss, r1
+from magvit.run import Ema, Run, arguments
 from magvit.tokenizer import Tokenizer
+
+DEFAULTS = {
+    "lr": 1e-4, "betas": [0.0, 0.99], "weight_decay": 0.0, "warmup": 0.002, "clip": math.inf, "ema_decay": 0.999,
+    "phases": [[1.0, 128, 8]], "accumulate": 1, "max_stride": 1, "augment": False, "procedural": 0.0,
+    "l1": 0.0, "l2": 1.0,
+    "perceptual": "none", "perceptual_weight": 0.1, "perceptual_frames": 0,
+    "gan": 0.0, "gan_start": 0.0, "gan_channels": 64, "gan_size": 128, "gan_lr": 1e-4,
+    "r1": 10.0, "r1_every": 1, "lecam": 0.0,
+    "commitment": 0.25, "codebook": "loss", "codebook_weight": 1.0, "codebook_decay": 0.98, "restart_every": 25,
+    "entropy": 0.1, "entropy_temperature": 0.01,
+    "guided_until": 0.0, "guide_weight": 0.1, "guide_patches": 60000, "linear_start": False,
+    "freeze_encoder": False, "amp": False, "checkpoint": False, "channels_last": False, "compile": False,
+}
 
 
 def to_pixels(batch, device):
@@ -39,35 +54,51 @@ def to_uint8(x):
     return x.float().clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 4, 1).cpu().numpy()
 
 
+def psnr(mse):
+    return -10 * math.log10(mse + 1e-10)
+
+
+def perplexity(counts):
+    p = counts / counts.sum().clamp_min(1)
+    return torch.exp(-(p * (p + 1e-12).log()).sum())
+
+
 class CodebookEma:
     """Codebook rows as moving averages of the encoder outputs assigned to them.
 
     Rows that lose their outputs are moved onto recent outputs: without that a short run collapses
-    to a handful of codes.
+    to a handful of codes.  `used` counts recent uses, whoever trains the codebook.
     """
 
     def __init__(self, weight, decay):
         self.weight, self.decay = weight, decay
         self.count = torch.ones(weight.shape[0], device=weight.device)
+        self.used = torch.zeros_like(self.count)
         self.total = weight.detach().clone()
         self.pool = torch.empty(0, weight.shape[1], device=weight.device)
+
+    def note(self, ids):
+        self.used.mul_(0.98).add_(torch.bincount(ids, minlength=len(self.used)).float())
 
     def init_from(self, v, iterations=10):
         """k-means on encoder outputs v [M,D]."""
         n = self.weight.shape[0]
         c = v[torch.randperm(len(v), device=v.device)[:n]].clone()
         if len(c) < n:
-            c = torch.cat([c, c[torch.randint(len(c), (n - len(c),))] + 1e-3 * v.std() * torch.randn(n - len(c), v.shape[1])])
+            more = torch.randn(n - len(c), v.shape[1], device=v.device)
+            c = torch.cat([c, c[torch.randint(len(c), (len(more),), device=v.device)] + 1e-3 * v.std() * more])
         for _ in range(iterations):
             ids = torch.cdist(v, c).argmin(1)
             k = torch.bincount(ids, minlength=n).float()
             s = torch.zeros_like(c).index_add_(0, ids, v)
-            c = torch.where((k > 0)[:, None], s / k.clamp_min(1)[:, None], v[torch.randint(len(v), (n,))])
+            c = torch.where((k > 0)[:, None], s / k.clamp_min(1)[:, None], v[torch.randint(len(v), (n,), device=v.device)])
         self.weight.data.copy_(c)
         self.count.fill_(1.0)
         self.total.copy_(c)
 
     def update(self, v, ids):
+        if not torch.isfinite(v).all():
+            return
         n = self.weight.shape[0]
         k = torch.bincount(ids, minlength=n).float()
         s = torch.zeros_like(self.total).index_add_(0, ids, v)
@@ -88,17 +119,19 @@ class CodebookEma:
         return len(dead)
 
     def state_dict(self):
-        return {"count": self.count, "total": self.total, "pool": self.pool}
+        return {"count": self.count, "total": self.total, "pool": self.pool, "used": self.used}
 
     def load_state_dict(self, d):
-        self.count, self.total, self.pool = d["count"], d["total"], d["pool"]
+        for k in ("count", "total", "pool", "used"):
+            setattr(self, k, d[k].to(self.weight.device))
 
 
 class Guide:
     """Principal components of the supervoxels: a linear latent in which distance is pixel error."""
 
-    def __init__(self, factors, dim):
+    def __init__(self, factors, dim, device):
         self.factors, self.dim = factors, dim
+        self.mean = self.basis = torch.empty(0, device=device)
 
     def patches(self, x):
         """[N,3,T,H,W] -> [N*t*h*w, 3*ft*fh*fw]"""
@@ -110,216 +143,294 @@ class Guide:
     def fit(self, p):
         """p [M,K] patches; scaled so that the components have unit mean square."""
         self.mean = p.mean(0)
-        _, v = torch.linalg.eigh((p - self.mean).t() @ (p - self.mean))
-        self.basis = v.flip(1)[:, :self.dim]
-        self.basis = self.basis / ((p - self.mean) @ self.basis).pow(2).mean().sqrt()
+        d = (p - self.mean).double()  # eigenvectors in float32 depend on where in memory they are computed
+        v = torch.linalg.eigh(d.t() @ d)[1].flip(1)[:, :self.dim]
+        self.basis = (v / (d @ v).pow(2).mean().sqrt()).float()
+
+    def project(self, p):
+        """[M,K] -> [M,dim]"""
+        return (p - self.mean) @ self.basis
 
     def __call__(self, x):
         """[N,3,T,H,W] -> [N*t*h*w, dim]"""
-        return (self.patches(x) - self.mean) @ self.basis
+        return self.project(self.patches(x))
 
     def state_dict(self):
         return {"mean": self.mean, "basis": self.basis}
 
     def load_state_dict(self, d):
-        self.mean, self.basis = d["mean"], d["basis"]
-
-
-def entropy_loss(distances, temperature):
-    """Mean entropy of softmax(-d/t) minus the entropy of its mean: sharp choices, all codes used."""
-    logp = F.log_softmax(-distances / temperature, 1)
-    p = logp.exp()
-    mean = p.mean(0)
-    return -(p * logp).sum(1).mean() + (mean * (mean + 1e-5).log()).sum()
+        self.mean, self.basis = (d[k].to(self.mean.device) for k in ("mean", "basis"))
 
 
 @torch.no_grad()
 def evaluate(model, windows, device, amp=False):
     """Mean PSNR over windows and code perplexity; also the reconstructions [N,T,H,W,3] uint8."""
-    psnr, ids_all, out = [], [], []
+    each, ids_all, out = [], [], []
     for w in windows:
         x = to_pixels(w[None], device)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=amp):
-            z = model.encoder(x)
-            ids = model.quantizer.encode(z)
-            y = model.decoder(model.quantizer.decode(ids))
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=amp):
+            ids = model.encode(x)
+            y = model.decode(ids)
         y = y.float().clamp(0, 1)
-        psnr.append(-10 * math.log10(((y - x) ** 2).mean().item() + 1e-10))
+        each.append(psnr(F.mse_loss(y, x).item()))
         ids_all.append(ids.flatten())
         out.append(to_uint8(y)[0])
-    p = torch.bincount(torch.cat(ids_all), minlength=model.cfg.codebook_size).float()
-    p = p / p.sum()
-    return float(np.mean(psnr)), math.exp(-(p * (p + 1e-12).log()).sum().item()), out
+    counts = torch.bincount(torch.cat(ids_all), minlength=model.cfg.codebook_size).float()
+    return float(np.mean(each)), perplexity(counts).item(), out
 
 
-def main():
+def load_weights(path):
+    """State of the averaged tokenizer in a checkpoint or a model file."""
+    if path.endswith(".safetensors"):
+        return {k: torch.from_numpy(v) for k, v in safetensors.load(path)[0].items() if not k.startswith("transformer.")}
+    return torch.load(path, map_location="cpu")["ema"]
+
+
+class Trainer:
+    def __init__(self, run, args):
+        self.run, self.dev = run, args.device
+        c = self.c = run.table("train_tokenizer", DEFAULTS)
+        cfg = Config.from_dict(run.config)
+        self.frames, self.height = cfg.frames if cfg.tokenizer.dims == 3 else 1, cfg.height
+        if c["freeze_encoder"] and not args.init:
+            sys.exit("freeze_encoder needs --init")
+        if c["gan"] and min(size for until, size, _ in c["phases"] if until > c["gan_start"]) < c["gan_size"]:
+            sys.exit("gan_size: larger than the crops from gan_start on")
+        model = self.model = Tokenizer(cfg.tokenizer).to(self.dev)
+        with torch.no_grad():  # start near mid grey, not at large random colours
+            model.decoder.conv_out.weight.mul_(0.1)
+            model.decoder.conv_out.bias.fill_(0.45)
+        model.encoder.checkpoint = model.decoder.checkpoint = c["checkpoint"]
+        self.book = model.quantizer.codebook.weight
+        self.book.requires_grad_(c["codebook"] == "loss")
+        if c["freeze_encoder"]:
+            model.encoder.requires_grad_(False)
+            self.book.requires_grad_(False)
+        if c["linear_start"]:
+            groups = linear_start.condition(model, c["lr"])
+        else:
+            groups = [{"params": [p for p in model.parameters() if p.requires_grad]}]
+        adam = {"betas": tuple(c["betas"]), "weight_decay": c["weight_decay"]}
+        self.opt = torch.optim.AdamW(groups, lr=c["lr"], **adam)
+        self.ema = Ema(model, c["ema_decay"])
+        self.codes = CodebookEma(self.book, c["codebook_decay"])
+        self.guide = Guide(cfg.tokenizer.factors(), cfg.tokenizer.embedding_dim, self.dev)
+        run.keep(model=model, ema=self.ema, opt=self.opt, codes=self.codes, guide=self.guide)
+        self.disc = None
+        if c["gan"]:
+            self.disc = Discriminator(c["gan_channels"], c["gan_size"], cfg.tokenizer.dims).to(self.dev)
+            self.disc_opt = torch.optim.AdamW(self.disc.parameters(), lr=c["gan_lr"], **adam)
+            self.lecam = Lecam(c["ema_decay"], self.dev)
+            run.keep(disc=self.disc, disc_opt=self.disc_opt, lecam=self.lecam)
+        self.distance = None
+        if c["perceptual"] != "none":
+            if not args.perceptual_weights:
+                sys.exit(f"perceptual = {c['perceptual']} needs --perceptual-weights")
+            self.distance = perceptual.KINDS[c["perceptual"]](args.perceptual_weights).to(self.dev)
+        self.layout = torch.contiguous_format
+        if c["channels_last"]:
+            self.layout = torch.channels_last_3d
+            for m in (model, self.ema.model) + ((self.disc,) if self.disc else ()):
+                m.to(memory_format=self.layout)
+        # Only what is called is compiled: the modules, whose names are the checkpoint's, stay as they are.
+        self.encode, self.decode, self.judge = (
+            torch.compile(m) if c["compile"] and m else m for m in (model.encoder, model.decoder, self.disc))
+
+    def start(self, args):
+        """Weights to go on from, before the first step of a run."""
+        if args.init:
+            self.model.load_state_dict(load_weights(args.init))
+        elif args.init_2d:
+            flat = torch.load(args.init_2d, map_location="cpu")
+            self.model.load_state_dict(inflate(flat["model"], self.model.state_dict(), args.inflate))
+            self.ema.load_state_dict(inflate(flat["ema"], self.ema.state_dict(), args.inflate))
+            if self.disc and "disc" in flat:
+                self.disc.load_state_dict(inflate(flat["disc"], self.disc.state_dict(), args.inflate))
+        elif self.c["guided_until"] > 0:
+            self.start_guided()
+        if not args.init_2d:
+            self.ema.load_state_dict(self.model.state_dict())
+        self.codes.total.copy_(self.book.detach())
+
+    @torch.no_grad()
+    def start_guided(self):
+        c, rng, guide, model = self.c, self.run.rng, self.guide, self.model
+        size = min(64, self.height)
+        n = -(-c["guide_patches"] // guide.patches(torch.zeros(1, 3, self.frames, size, size)).shape[0])
+        p = torch.cat([guide.patches(self.train.batch(rng, 1, self.frames, size))[::2] for _ in range(2 * n)])
+        guide.fit(p)
+        a = guide.project(p)
+        self.codes.init_from(a, 20)
+        k = torch.linalg.pinv(guide.basis)
+        e = p - guide.mean - self.book[model.quantizer.distances(a).argmin(1)] @ k
+        print(f"guide: {len(p)} patches, psnr of the components {psnr((p - guide.mean - a @ k).pow(2).mean().item()):.2f}, "
+              f"of their codes {psnr(e.pow(2).mean().item()):.2f}", flush=True)
+        if not c["linear_start"]:
+            return
+        clips = [self.train.batch(rng, 4, self.frames, size) for _ in range(12)]
+        with self.run.autocast(c["amp"]):
+            share = linear_start.init_encoder(model.encoder, clips, guide)
+        near = [self.book[model.quantizer.distances(guide(x)).argmin(1)] for x in clips]
+        g = [size // f for f in guide.factors[1:]]
+        near = [q.view(4, -1, *g, q.shape[1]).permute(0, 4, 1, 2, 3) for q in near]
+        with self.run.autocast(c["amp"]):
+            mse = linear_start.init_decoder(model.decoder, near, clips)
+        print(f"linear start: encoder misses {share:.3f} of the variance, decoder psnr {psnr(mse):.2f}", flush=True)
+
+    def quantize(self, x):
+        """Clips -> (input of the decoder, weighted loss, losses for the log, arguments of codes.update() or None)."""
+        c = self.c
+        guided = self.run.progress < c["guided_until"]
+        with self.run.autocast(c["amp"]), torch.set_grad_enabled(not c["freeze_encoder"]):
+            z = self.encode(x)
+        z = z.float()
+        v = z.permute(0, 2, 3, 4, 1).reshape(-1, z.shape[1])
+        target = self.guide(x) if guided else v
+        dist = self.model.quantizer.distances(target if c["entropy"] else target.detach())
+        ids = dist.argmin(1)
+        q = self.book[ids]
+        self.codes.note(ids)
+        loss, logged, moved = 0.0, {"perplexity": perplexity(self.codes.used)}, None
+        if c["freeze_encoder"]:
+            zq = q
+        elif guided:
+            logged["guide"] = F.mse_loss(v, target)
+            loss, zq = c["guide_weight"] * logged["guide"], q.detach()
+        else:
+            logged["commitment"] = F.mse_loss(v, q.detach())
+            loss = c["commitment"] * logged["commitment"]
+            if c["codebook"] == "loss":
+                loss = loss + c["codebook_weight"] * F.mse_loss(q, v.detach())
+            else:
+                moved = v.detach(), ids
+            if c["entropy"]:
+                logged["entropy"] = entropy_loss(dist, c["entropy_temperature"])
+                loss = loss + c["entropy"] * logged["entropy"]
+            zq = v + (q - v).detach()
+        zq = zq.view(z.shape[0], *z.shape[2:], z.shape[1]).permute(0, 4, 1, 2, 3)
+        return zq.contiguous(memory_format=self.layout), loss, logged, moved
+
+    def reconstruction(self, x, y):
+        """Weighted loss and losses for the log."""
+        c, d = self.c, y - x
+        l1, l2 = d.abs().mean(), d.pow(2).mean()
+        loss, logged = c["l1"] * l1 + c["l2"] * l2, {"psnr": -10 * torch.log10(l2.detach() + 1e-10), "l1": l1, "l2": l2}
+        if self.distance:
+            frames, count = None, c["perceptual_frames"]
+            if 0 < count < x.shape[2]:
+                frames = torch.from_numpy(self.run.rng.choice(x.shape[2], count, replace=False)).to(x.device)
+            with self.run.autocast(c["amp"]):
+                logged["perceptual"] = perceptual.of_clips(self.distance, x, y, frames)
+            loss = loss + c["perceptual_weight"] * logged["perceptual"]
+        return loss, logged
+
+    def window(self, *clips):
+        """The same random place of all, as large as the discriminator's input."""
+        size = self.c["gan_size"]
+        top, left = (int(self.run.rng.integers(0, n - size + 1)) for n in clips[0].shape[3:])
+        return [x[..., top:top + size, left:left + size].contiguous(memory_format=self.layout) for x in clips]
+
+    def part(self, x, share):
+        """Gradients of both networks from one batch, weighted by `share`; returns the losses for the log."""
+        c, run = self.c, self.run
+        zq, loss, logged, moved = self.quantize(x)
+        with run.autocast(c["amp"]):
+            y = self.decode(zq)
+        y = y.float()
+        more, out = self.reconstruction(x, y)
+        loss, logged = loss + more, {**out, **logged}
+        gan = self.disc is not None and run.progress >= c["gan_start"]
+        if gan:
+            real, fake = self.window(x, y)
+            self.disc.requires_grad_(False)
+            with run.autocast(c["amp"]):
+                logged["gan"] = generator_loss(self.judge(fake).float())
+            self.disc.requires_grad_(True)
+            loss = loss + c["gan"] * logged["gan"]
+        (share * loss).backward()
+        if moved:  # not before: the gradient needs the codebook as it was
+            self.codes.update(*moved)
+        if gan:
+            with run.autocast(c["amp"]):
+                a, b = self.judge(real).float(), self.judge(fake.detach()).float()
+            logged["disc"] = loss = discriminator_loss(a, b)
+            if c["lecam"]:
+                logged["lecam"] = self.lecam(a, b)
+                loss = loss + c["lecam"] * logged["lecam"]
+            if c["r1"] and run.step % c["r1_every"] == 0:
+                logged["r1"] = r1(self.disc, real)
+                loss = loss + c["r1"] * c["r1_every"] * logged["r1"]
+            (share * loss).backward()
+        return logged
+
+    def step(self):
+        c, run = self.c, self.run
+        size, batch = next((s, b) for until, s, b in c["phases"] if run.progress < until)
+        run.set_rate(self.opt, c["lr"], c["warmup"])
+        opts = [self.opt]
+        if self.disc and run.progress >= c["gan_start"]:
+            run.set_rate(self.disc_opt, c["gan_lr"], c["warmup"])
+            opts.append(self.disc_opt)
+        for o in opts:
+            o.zero_grad(set_to_none=True)
+        for _ in range(c["accumulate"]):
+            x = self.train.batch(run.rng, batch, self.frames, size).contiguous(memory_format=self.layout)
+            logged = self.part(x, 1 / c["accumulate"])
+        norms = [run.apply(o, c["clip"]) for o in opts]
+        if c["codebook"] == "ema" and run.step % c["restart_every"] == 0 and \
+                not c["freeze_encoder"] and c["guided_until"] <= run.progress < 0.9:
+            self.codes.restart()
+        self.ema.update(self.model, run.step)
+        if c["codebook"] == "ema":
+            self.ema.model.quantizer.codebook.weight.data.copy_(self.book)
+        run.log(**logged, **dict(zip(("grad", "disc_grad"), norms)))
+
+    def validate(self, windows, preview):
+        """Averaged weights on the validation windows, as numbers for the log."""
+        value, used, out = evaluate(self.ema.model, windows, self.dev, self.c["amp"])
+        logged = {"val_psnr": value, "val_perplexity": used}
+        if self.distance:
+            with torch.no_grad():
+                logged["val_perceptual"] = float(np.mean([
+                    perceptual.of_clips(self.distance, *(to_pixels(a[None], self.dev) for a in pair)).item()
+                    for pair in zip(windows, out)]))
+        contact_sheet(preview, [a for pair in list(zip(windows, out))[:6] for a in pair], 4)
+        return logged
+
+
+def main(argv=None):
     ap = argparse.ArgumentParser()
-    ap.add_argument("--config", required=True)
+    arguments(ap)
     ap.add_argument("--data", required=True, help="folder of training clips")
     ap.add_argument("--val", help="folder of validation clips")
     ap.add_argument("--cache", required=True, help="folder for decoded clips")
-    ap.add_argument("--out", required=True, help="folder for checkpoints and previews")
-    ap.add_argument("--minutes", type=float, default=60)
-    ap.add_argument("--init", help="start from the averaged weights of this checkpoint, end to end")
-    ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    ap.add_argument("--seed", type=int, default=1)
-    args = ap.parse_args()
-    with open(args.config, "rb") as f:
-        cfg = tomllib.load(f)
-    c = cfg["train_tokenizer"]
-    dev = args.device
-    torch.manual_seed(args.seed)
-    os.makedirs(args.out, exist_ok=True)
-
-    model = Tokenizer(TokenizerConfig(**cfg["tokenizer"])).to(dev)
-    with torch.no_grad():  # start near mid grey, not at large random colours
-        model.decoder.conv_out.weight.mul_(0.1)
-        model.decoder.conv_out.bias.fill_(0.45)
-    ema = copy.deepcopy(model).eval().requires_grad_(False)
-    book = model.quantizer.codebook.weight
-    use_ema_book = c["codebook"] == "ema"
-    book.requires_grad_(not use_ema_book)
-    if c["linear_start"]:
-        groups = linear_start.condition(model, c["lr"])
-    else:
-        groups = [{"params": [p for p in model.parameters() if p.requires_grad], "scale": 1.0}]
-    opt = torch.optim.Adam(groups, lr=c["lr"], betas=tuple(c["betas"]))
-    codes = CodebookEma(book, c["codebook_decay"])
-    guide = Guide(model.cfg.factors(), model.cfg.embedding_dim)
-    step, elapsed = 0, 0.0
-    ckpt = os.path.join(args.out, "tokenizer.pt")
-    if os.path.exists(ckpt):
-        s = torch.load(ckpt, map_location=dev)
-        model.load_state_dict(s["model"])
-        ema.load_state_dict(s["ema"])
-        opt.load_state_dict(s["opt"])
-        codes.load_state_dict(s["codes"])
-        guide.load_state_dict(s["guide"])
-        step, elapsed = s["step"], s["elapsed"]
-        print(f"resumed at step {step}, {elapsed / 60:.1f} min", flush=True)
-    elif args.init:
-        s = torch.load(args.init, map_location=dev)
-        model.load_state_dict(s["ema"])
-        ema.load_state_dict(s["ema"])
-        codes.load_state_dict(s["codes"])
-        guide.load_state_dict(s["guide"])
-        c["guided_until"] = 0
-    rng = np.random.default_rng(args.seed + step)
-
-    train = Clips(args.data, os.path.join(args.cache, "train"), cfg["height"], cfg["frames"])
-    val = []
+    start = ap.add_mutually_exclusive_group()
+    start.add_argument("--init", help="start end to end from the averaged weights of this checkpoint or model file")
+    start.add_argument("--init-2d", help="start from this checkpoint of a run with dims = 2")
+    ap.add_argument("--inflate", choices=["central", "average"], default="central", help="how, for --init-2d")
+    ap.add_argument("--perceptual-weights", help="folder (lpips) or file (resnet50)")
+    args = ap.parse_args(argv)
+    run = Run("tokenizer", args)
+    trainer = Trainer(run, args)
+    c = trainer.c
+    if args.init or args.init_2d:
+        c["guided_until"] = 0.0
+    clips = Clips(args.data, os.path.join(args.cache, "train"), trainer.height, trainer.frames)
+    trainer.train = Loader(clips, args.device, c["max_stride"], c["augment"], c["procedural"])
+    windows = []
     if args.val:
-        every = list(Clips(args.val, os.path.join(args.cache, "val"), cfg["height"], cfg["frames"])
-                     .windows(cfg["frames"], cfg["height"]))
-        val = [w for _, w in every[::max(1, len(every) // 14)]]
-
-    def save():
-        torch.save({"model": model.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(),
-                    "codes": codes.state_dict(), "guide": guide.state_dict(), "step": step, "elapsed": elapsed, "config": cfg}, ckpt + ".tmp")
-        os.replace(ckpt + ".tmp", ckpt)
-
-    if step == 0 and c["guided_until"] > 0:
-        n = -(-c["guide_patches"] // (guide.patches(torch.zeros(1, 3, cfg["frames"], 64, 64)).shape[0]))
-        size = min(64, cfg["height"])
-        p = torch.cat([guide.patches(to_pixels(train.batch(rng, 1, cfg["frames"], size), dev))[::2] for _ in range(2 * n)])
-        guide.fit(p)
-        codes.init_from((p - guide.mean) @ guide.basis, 20)
-        a = (p - guide.mean) @ guide.basis
-        k = torch.linalg.pinv(guide.basis)
-        e = p - guide.mean - book[model.quantizer.distances(a).argmin(1)] @ k
-        print(f"guide: {len(p)} patches, psnr of the components {-10 * math.log10((p - guide.mean - a @ k).pow(2).mean()):.2f}, "
-              f"of their codes {-10 * math.log10(e.pow(2).mean()):.2f}", flush=True)
-        if c["linear_start"]:
-            clips = [to_pixels(train.batch(rng, 4, cfg["frames"], size), dev) for _ in range(12)]
-            with torch.autocast(dev, dtype=torch.bfloat16, enabled=c["amp"]):
-                share = linear_start.init_encoder(model.encoder, clips, guide)
-            near = [book[model.quantizer.distances(guide(x)).argmin(1)] for x in clips]
-            g = [size // f for f in guide.factors[1:]]
-            near = [q.view(4, -1, *g, q.shape[1]).permute(0, 4, 1, 2, 3) for q in near]
-            with torch.autocast(dev, dtype=torch.bfloat16, enabled=c["amp"]):
-                mse = linear_start.init_decoder(model.decoder, near, clips)
-            print(f"linear start: encoder misses {share:.3f} of the variance, decoder psnr {-10 * math.log10(mse):.2f}", flush=True)
-        ema.load_state_dict(model.state_dict())
-
-    total = args.minutes * 60
-    last = time.time()
-    last_log = last_save = last
-    last_eval = 0
-    log = []
-    used = torch.zeros(book.shape[0], device=dev)
-    while elapsed < total:
-        progress = elapsed / total
-        size, batch = next((s, b) for until, s, b in c["phases"] if progress < until)
-        lr = c["lr"] * min(1, (step + 1) / c["warmup_steps"]) * 0.5 * (1 + math.cos(math.pi * progress))
-        for g in opt.param_groups:
-            g["lr"] = lr * g["scale"]
-        x = to_pixels(train.batch(rng, batch, cfg["frames"], size), dev)
-        with torch.autocast(dev, dtype=torch.bfloat16, enabled=c["amp"]):
-            z = model.encoder(x)
-        z = z.float()
-        v = z.permute(0, 2, 3, 4, 1).reshape(-1, z.shape[1])
-        guided = progress < c["guided_until"]
-        target = guide(x) if guided else v
-        dist = model.quantizer.distances(target if c["entropy"] else target.detach())
-        ids = dist.argmin(1)
-        q = book[ids]
-        if guided:
-            loss_q = c["guide_weight"] * F.mse_loss(v, target)
-            zq = q.detach()
-        else:
-            loss_q = c["commitment"] * F.mse_loss(v, q.detach())
-            if not use_ema_book:
-                loss_q = loss_q + c["codebook_weight"] * F.mse_loss(q, v.detach())
-            if c["entropy"]:
-                loss_q = loss_q + c["entropy"] * entropy_loss(dist, c["entropy_temperature"])
-            zq = v + (q - v).detach()
-        used.mul_(0.98).add_(torch.bincount(ids, minlength=len(used)).float())
-        zq = zq.view(z.shape[0], *z.shape[2:], z.shape[1]).permute(0, 4, 1, 2, 3)
-        with torch.autocast(dev, dtype=torch.bfloat16, enabled=c["amp"]):
-            y = model.decoder(zq.contiguous())
-        d = y.float() - x
-        mse = (d * d).mean()
-        loss = c["l1"] * d.abs().mean() + c["l2"] * mse + loss_q
-        opt.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], c["clip"])
-        if torch.isfinite(norm):
-            opt.step()
-        if use_ema_book and not guided:
-            codes.update(v.detach(), ids)
-            if step % c["restart_every"] == 0 and progress < 0.9:
-                codes.restart()
-        step += 1
-        decay = min(c["ema_decay"], (1 + step) / (10 + step))
-        with torch.no_grad():
-            for a, b in zip(ema.parameters(), model.parameters()):
-                a.lerp_(b, 1 - decay)
-            if use_ema_book:
-                ema.quantizer.codebook.weight.copy_(book)
-        now = time.time()
-        elapsed += now - last
-        last = now
-        log.append((mse.item(), loss_q.item(), float(norm)))
-        if now - last_log > 20:
-            m = np.mean(log, 0)
-            p = used / used.sum().clamp_min(1)
-            ppl = math.exp(-(p * (p + 1e-12).log()).sum().item())
-            print(f"{elapsed / 60:6.2f} min step {step} size {size} psnr {-10 * math.log10(m[0]):.2f} q {m[1]:.4f} "
-                  f"grad {m[2]:.2f} perplexity {ppl:.0f} lr {lr:.2e} {len(log) / (now - last_log):.2f} steps/s", flush=True)
-            log, last_log = [], now
-        if now - last_save > 180:
-            save()
-            last_save = now
-        if val and now - last_eval > 300:
-            psnr, ppl, out = evaluate(ema, val, dev, c["amp"])
-            print(f"       validation psnr {psnr:.2f} perplexity {ppl:.0f}", flush=True)
-            contact_sheet(os.path.join(args.out, "preview.png"),
-                          [a for w, o in zip(val[:6], out) for a in (w, o)], 4)
-            last_eval = time.time()
-    save()
-    if val:
-        psnr, ppl, _ = evaluate(ema, val, dev)
-        print(f"final validation psnr {psnr:.2f} perplexity {ppl:.0f}", flush=True)
+        clips = Clips(args.val, os.path.join(args.cache, "val"), trainer.height, trainer.frames)
+        every = [w for _, w in clips.windows(trainer.frames, trainer.height, trainer.run.config["frames"])]
+        windows = every[::max(1, len(every) // 14)]
+    preview = os.path.join(args.out, "preview.png")
+    if not run.resume():
+        trainer.start(args)
+    for _ in run.steps():
+        trainer.step()
+        if windows and run.due(6):
+            run.log(**trainer.validate(windows, preview))
+    if windows:
+        print("final validation " + " ".join(f"{k} {v:.4g}" for k, v in trainer.validate(windows, preview).items()))
 
 
 if __name__ == "__main__":

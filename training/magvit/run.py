@@ -120,9 +120,13 @@ class Run:
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=enabled)
 
     def descend(self, opt, loss, clip):
-        """One step of an optimiser, its gradient cut to the norm `clip`; left out if that is not finite."""
+        """Gradient of a loss and one step; returns the gradient's norm."""
         opt.zero_grad(set_to_none=True)
         loss.backward()
+        return self.apply(opt, clip)
+
+    def apply(self, opt, clip):
+        """One step of an optimiser by the gradients that are there, cut to the norm `clip`; none if they are not finite."""
         norm = torch.nn.utils.clip_grad_norm_([p for g in opt.param_groups for p in g["params"]], clip)
         if torch.isfinite(norm):
             opt.step()
@@ -202,7 +206,9 @@ class Run:
 
     def resume(self):
         """Loads the checkpoint of --out; returns whether there was one.  Log lines after it are taken back."""
-        s = torch.load(self.path, map_location="cpu") if os.path.exists(self.path) else {"step": 0}
+        s = {"step": 0}
+        if os.path.exists(self.path):
+            s = torch.load(self.path, map_location="cpu", weights_only=False)  # our own file; it has NumPy states
         self._truncate_log(s["step"])
         if not os.path.exists(self.path):
             return False
