@@ -49,8 +49,12 @@ class Lpips(nn.Module):
                 out.append(x)
         return [f / (f.pow(2).sum(1, keepdim=True).sqrt() + 1e-10) for f in out]
 
-    def forward(self, a, b):
+    def distance(self, p, q):
+        """Features of two batches -> distances [N]"""
         d = 0
-        for i, (p, q) in enumerate(zip(self.features(a), self.features(b))):
-            d = d + F.conv2d((p - q) ** 2, getattr(self, f"lin{i}")).mean((1, 2, 3))
+        for i, (x, y) in enumerate(zip(p, q)):
+            d = d + F.conv2d((x - y) ** 2, getattr(self, f"lin{i}")).mean((1, 2, 3))
         return d
+
+    def forward(self, a, b):
+        return self.distance(self.features(a), self.features(b))
