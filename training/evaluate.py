@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Measure a model file on a folder of clips.
 
-    evaluate.py --model models/magvit-bringup.safetensors --data DIR --cache DIR [--sheet out.png]
+    evaluate.py --model models/magvit-bringup.safetensors --data DIR --cache DIR [--lpips DIR] [--sheet out.png]
 
-Reconstruction PSNR and code perplexity over whole clips (centre crops, windows of the model's length),
-cross-entropy at masked positions for every kind of condition, and on request a contact sheet of
-generated clips: original, condition, result for interpolation, prediction, hole and border.
+Reconstruction: PSNR, SSIM and LPIPS of every window (centre crops, the model's length) after encoding and decoding;
+how many codes are used, and the perplexity of their shares.  Prediction: cross-entropy at masked places for every
+kind of condition.  On request a contact sheet of generated clips: original, condition, result for interpolation,
+prediction, hole and border.
 """
 import argparse
+import json
 import os
 
 import numpy as np
@@ -15,30 +17,31 @@ import torch
 
 from magvit import cond
 from magvit.data import Clips, contact_sheet
+from magvit.generate import generate
+from magvit.lpips import Lpips
+from magvit.metrics import psnr, ssim
 from magvit.model import Model
-from magvit.pairs import tokens_of, validate
-from magvit.sampler import sample
-from train_tokenizer import evaluate
+from magvit.pairs import validate
 from train_transformer import validation_pairs
 
 
 @torch.no_grad()
-def generate(model, made, task, device="cpu", seed=0, steps=None):
-    """cond.Condition and its task -> generated clip [T,H,W,3] float32."""
-    c, s = model.cfg, model.cfg.sampler
-    zc = tokens_of(model.tokenizer, made.clip[None], device, False)[0]
-    prompt = c.prompt(task)
-
-    def logits(cur, _):
-        ids = torch.from_numpy(np.concatenate([prompt, cur])[None]).to(device)
-        return model.transformer(ids)[0].float().cpu().numpy()
-
-    ids = sample(logits, c.tokens, zc, made.mask.ravel(), c.mask_id, steps or s.steps, s.schedule,
-                 s.choice_temperature, s.temperature, seed)
-    clip = torch.from_numpy(made.clip[None]).permute(0, 4, 1, 2, 3).to(device)
-    known = torch.from_numpy(made.known[None].copy()).to(device)
-    y = model.tokenizer.decode(torch.from_numpy(ids).view(1, *c.grid).to(device), clip, known)
-    return y[0].permute(1, 2, 3, 0).clamp(0, 1).cpu().numpy()
+def reconstruction(tokenizer, windows, lpips, device):
+    """Windows [T,H,W,3] uint8 -> {psnr, ssim, lpips if given, codes, perplexity}; means over windows."""
+    rows, ids = [], []
+    for w in windows:
+        v = w.astype(np.float32) / 255
+        x = torch.from_numpy(v).to(device).permute(3, 0, 1, 2)[None].contiguous()
+        ids.append(tokenizer.encode(x))
+        y = tokenizer.decode(ids[-1]).float().clamp(0, 1)
+        out = y[0].permute(1, 2, 3, 0).cpu().numpy()
+        rows.append([psnr(out, v), ssim(out, v).mean()])
+        if lpips:
+            rows[-1].append(lpips(x[0].transpose(0, 1), y[0].transpose(0, 1)).mean().item())
+    p = torch.bincount(torch.cat(ids).flatten(), minlength=tokenizer.cfg.codebook_size).double()
+    used, p = int((p > 0).sum()), p / p.sum()
+    means = dict(zip(("psnr", "ssim", "lpips"), np.mean(rows, 0).tolist()))
+    return {**means, "codes": used, "perplexity": torch.exp(-(p * (p + 1e-12).log()).sum()).item()}
 
 
 def sheet(model, windows, path, device):
@@ -56,28 +59,39 @@ def sheet(model, windows, path, device):
     contact_sheet(path, rows, 2)
 
 
-def main():
+def main(argv=None):
     ap = argparse.ArgumentParser()
     ap.add_argument("--model", required=True)
     ap.add_argument("--data", required=True)
     ap.add_argument("--cache", required=True)
-    ap.add_argument("--sheet")
-    ap.add_argument("--every", type=int, default=1, help="use every n-th window for PSNR")
-    ap.add_argument("--per-kind", type=int, default=8, help="windows for each kind of condition")
+    ap.add_argument("--lpips", help="folder of LPIPS weights, see magvit/lpips.py")
+    ap.add_argument("--sheet", help="PNG file")
+    ap.add_argument("--json", help="file for the numbers")
+    ap.add_argument("--every", type=int, default=1, help="reconstruct every n-th window")
+    ap.add_argument("--per-kind", type=int, default=8, help="windows for each kind of condition; 0: none")
     ap.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = ap.parse_args()
+    args = ap.parse_args(argv)
     model = Model.load(args.model).to(args.device)
     c = model.cfg
+    lpips = Lpips(args.lpips).to(args.device).eval() if args.lpips else None
     clips = Clips(args.data, os.path.join(args.cache, "val"), min(c.height, c.width), c.frames)
-    windows = list(clips.windows(c.frames, c.height))
-    psnr, perplexity, _ = evaluate(model.tokenizer, [w for _, w in windows[::args.every]], args.device)
-    print(f"reconstruction psnr {psnr:.2f} dB, code perplexity {perplexity:.0f}, {len(windows[::args.every])} windows")
-    pairs = validation_pairs(c, model.tokenizer, clips, args.per_kind, args.device)
-    for kind, nats in validate(model.transformer, pairs, c.mask_id, args.device, False).items():
-        print(f"masked cross-entropy {kind:12s} {nats:.3f} nats")
+    windows = [w for _, w in clips.windows(c.frames, c.height)]
+    r = {"windows": len(windows[::args.every]),
+         **reconstruction(model.tokenizer, windows[::args.every], lpips, args.device)}
+    print("reconstruction " + " ".join(f"{k} {r[k]:.{n}f}" for k, n in (("psnr", 2), ("ssim", 3), ("lpips", 3)) if k in r)
+          + f", {r['codes']} of {c.tokenizer.codebook_size} codes used, perplexity {r['perplexity']:.0f}, "
+          f"{r['windows']} windows", flush=True)
+    if args.per_kind:
+        pairs = validation_pairs(c, model.tokenizer, clips, args.per_kind, args.device)
+        r["nats"] = validate(model.transformer, pairs, c.mask_id, args.device, False)
+        for kind, nats in r["nats"].items():
+            print(f"masked cross-entropy {kind:12s} {nats:.3f} nats", flush=True)
+    if args.json:
+        with open(args.json, "w") as f:
+            json.dump(r, f, indent=1)
     if args.sheet:
         step = max(1, len(windows) // 8)
-        sheet(model, [w for _, w in windows[step // 2::step]][:8], args.sheet, args.device)
+        sheet(model, windows[step // 2::step][:8], args.sheet, args.device)
 
 
 if __name__ == "__main__":

@@ -5,28 +5,31 @@
               --out models/magvit-bringup.safetensors [--f32]
 
 The moving-average weights are shipped.  Without --transformer that part keeps its random start, which is
-enough to test loading and speed.
+enough to test loading and speed.  Both parts may also come from model files, and without --config the configuration
+from the last of them.
 """
 import argparse
 
-import torch
-
+from magvit import checkpoint
 from magvit.config import Config
 from magvit.model import Model
 
 
-def main():
+def main(argv=None):
     ap = argparse.ArgumentParser()
-    ap.add_argument("--config", required=True)
+    ap.add_argument("--config")
     ap.add_argument("--tokenizer", required=True)
     ap.add_argument("--transformer")
     ap.add_argument("--out", required=True)
     ap.add_argument("--f32", action="store_true", help="float32 instead of bf16")
-    args = ap.parse_args()
-    model = Model(Config.load(args.config))
-    model.tokenizer.load_state_dict(torch.load(args.tokenizer, map_location="cpu")["ema"])
+    args = ap.parse_args(argv)
+    tokenizer, cfg = checkpoint.load(args.tokenizer, "tokenizer")
     if args.transformer:
-        model.transformer.load_state_dict(torch.load(args.transformer, map_location="cpu")["ema"])
+        transformer, cfg = checkpoint.load(args.transformer, "transformer")
+    model = Model(Config.load(args.config) if args.config else cfg)
+    model.tokenizer.load_state_dict(tokenizer)
+    if args.transformer:
+        model.transformer.load_state_dict(transformer)
     else:
         model.transformer.init_local(model.tokenizer.quantizer.codebook.weight.detach(), model.cfg.grid)
     model.save(args.out, bf16=not args.f32)
