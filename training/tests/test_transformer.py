@@ -12,6 +12,9 @@ from unittest import mock
 import numpy as np
 import torch
 
+import ablate
+import evaluate
+import export
 import train_transformer
 from magvit import sampler
 from magvit.ar import ArTransformer
@@ -150,7 +153,8 @@ class SamplerTest(unittest.TestCase):
         got = sampler.sample_batch(batch, torch.from_numpy(zc), torch.from_numpy(cond), 99, 8, choice_temperature=0,
                                    greedy=True)
         for i in range(3):
-            want = sampler.sample(lambda cur, k: logits(cur, i), 64, zc[i], cond[i], 99, 8, choice_temperature=0, greedy=True)
+            want = sampler.sample(lambda cur, k: logits(cur, i), 64, zc[i], cond[i], 99, 8, choice_temperature=0,
+                                  greedy=True)
             np.testing.assert_array_equal(got[i], want)
 
     def test_latent(self):
@@ -234,8 +238,8 @@ class ArTest(unittest.TestCase):
         self.assertGreater((a[:, 21:] - b[:, 21:]).abs().max(), 0.1)
 
 
-class TrainerTest(unittest.TestCase):
-    """The whole trainer on four made-up clips; two runs are equal, and so is one that was cut in two."""
+class Programs(unittest.TestCase):
+    """The programs on four made-up clips."""
 
     @classmethod
     def setUpClass(cls):
@@ -269,8 +273,13 @@ class TrainerTest(unittest.TestCase):
         d = self.folder.name
         args = ["--config", f"{d}/c.toml", "--tokenizer", f"{d}/tokenizer.pt", "--data", f"{d}/train", "--val", f"{d}/val",
                 "--cache", f"{d}/cache", "--out", f"{d}/{out}", "--device", "cpu", "--steps", "6", *more]
-        with contextlib.redirect_stdout(io.StringIO()):
-            train_transformer.main(args)
+        self.quiet(train_transformer.main, args)
+
+    def quiet(self, program, args):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            program(args)
+        return said.getvalue()
 
     def losses(self, out):
         with open(f"{self.folder.name}/{out}/log.jsonl") as f:
@@ -279,6 +288,7 @@ class TrainerTest(unittest.TestCase):
         return [(n["loss"], n["mask"], n["refine"], n["recons"], n["grad"]) for n in lines]
 
     def test_resume(self):
+        """Two runs are equal, and so is one that was cut in two."""
         self.train("whole")
         self.train("again")
         want = self.losses("whole")
@@ -303,9 +313,32 @@ class TrainerTest(unittest.TestCase):
             self.assertTrue(torch.equal(v, b["ema"][k]), k)
         self.assertTrue(os.path.exists(f"{self.folder.name}/cut/transformer-6.png"))
 
-        # From those weights a run starts better than from scratch.
+        # Other weights, other losses.
         self.train("warm", "--init", f"{self.folder.name}/whole/transformer.pt")
         self.assertNotEqual(self.losses("warm")[0], want[0])
+
+    def test_measures(self):
+        d = self.folder.name
+        model = f"{d}/m.safetensors"
+        self.quiet(export.main, ["--tokenizer", f"{d}/tokenizer.pt", "--out", model, "--f32"])
+        self.quiet(evaluate.main, ["--model", model, "--data", f"{d}/val", "--cache", f"{d}/cache", "--per-kind", "1",
+                                   "--json", f"{d}/r.json", "--device", "cpu", "--every", "2"])
+        with open(f"{d}/r.json") as f:
+            r = json.load(f)
+        self.assertEqual(r["windows"], 2)
+        self.assertEqual(set(r["nats"]), {*train_transformer.kinds(Config.load(TINY)), "mean"})
+        self.assertTrue(1 <= r["perplexity"] <= r["codes"] <= 64 and -1 <= r["ssim"] <= 1)
+
+        args = ["--config", f"{d}/c.toml", "--tokenizer", model, "--data", f"{d}/train", "--val", f"{d}/val", "--cache",
+                f"{d}/cache", "--out", f"{d}/ablate", "--pairs", "8", "--windows", "1", "--layers", "1", "--hidden", "32",
+                "--heads", "2", "--batch", "2", "--device", "cpu", "--model", model, "--passes", "2,3"]
+        self.quiet(ablate.main, args + ["--steps", "2", "--parts", "fp,mix,steps"])
+        with mock.patch("ablate.Small.train", side_effect=AssertionError), self.assertRaises(AssertionError):
+            self.quiet(ablate.main, args + ["--parts", "ar"])  # only this one is left to be trained
+        text = self.quiet(ablate.main, args + ["--parts", "fp,ar", "--minutes", "0.01"])
+        rows = [line for line in text.splitlines() if line.startswith("| ")]
+        for name, count in (("COMMIT, all three", 2), ("latent masking", 2), ("m.safetensors", 2), ("small, auto", 1)):
+            self.assertEqual(sum(line.startswith(f"| {name}") for line in rows), count, name)
 
 
 if __name__ == "__main__":
