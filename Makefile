@@ -199,6 +199,18 @@ fate: all
 bench: build/tests/checkkernels
 	build/tests/checkkernels --bench
 
+# figures of the filters and of their peers, into doc/QUALITY.md: a minute a clip
+#   QUALITY_CLIPS=DIR LPIPS_WEIGHTS=DIR MODEL=FILE, QUALITY_FLAGS as training/quality.py --help has them
+quality: all
+	test -n "$(FFMPEG)" || { echo "no patched ffmpeg: see patches/README.md, then make quality FFMPEG=PATH"; exit 1; }
+	@for python in $(PYTHON) python3 /usr/bin/python3 none; do \
+	    $$python -c 'import numpy $(if $(LPIPS_WEIGHTS),; import torch)' 2> /dev/null && break; \
+	done; \
+	test $$python != none || { echo "no Python with numpy$(if $(LPIPS_WEIGHTS), and torch)"; exit 1; }; \
+	PYTHONDONTWRITEBYTECODE=1 $$python $(SRC_PATH)/training/quality.py --ffmpeg "$(FFMPEG)" --magvit build/magvit \
+	    $(if $(QUALITY_CLIPS),--data "$(QUALITY_CLIPS)") $(if $(LPIPS_WEIGHTS),--lpips "$(LPIPS_WEIGHTS)") \
+	    $(if $(MODEL),--model "$(MODEL)") --out build/quality --write $(SRC_PATH)/doc/QUALITY.md $(QUALITY_FLAGS)
+
 asan:
 	mkdir -p build/asan
 	cd build/asan && $(SRC_PATH)/configure --enable-asan --enable-ubsan --enable-werror --cc="$(CC)"
@@ -246,6 +258,7 @@ help:
 	@echo "checksymbols   list of names the shared library exports"
 	@echo "fate           filter tests with a patched ffmpeg"
 	@echo "bench          kernel timings"
+	@echo "quality        PSNR, SSIM, LPIPS of the filters and their peers, into doc/QUALITY.md, which says how"
 	@echo "asan           make check with address and undefined behaviour sanitizers, in build/asan"
 	@echo "install        DESTDIR is honoured; uninstall undoes it"
 	@echo "clean          remove what make made; distclean: what configure made, too"
@@ -253,4 +266,4 @@ help:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib tests lint check checkheaders checksymbols fate bench asan install uninstall clean distclean help
+.PHONY: all lib tests lint check checkheaders checksymbols fate bench quality asan install uninstall clean distclean help

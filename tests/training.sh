@@ -43,3 +43,11 @@ ffmpeg -v error -nostdin -i "$samples/desk.mp4" -frames:v 3 -vf scale=64:48 -f y
 "$build/magvit" run interp --factor 4 --model "$run/trained.safetensors" --quiet "$run/in.y4m" "$run/out.y4m"
 frames=$(ffprobe -v error -count_frames -show_entries stream=nb_read_frames -of csv=p=0 "$run/out.y4m")
 [ "$frames" = 12 ] || { echo "training: $frames frames of the trained model, expected 12"; exit 1; }
+
+# figures of the filters: the program fails if a known sample was changed
+if [ -x "$build/ffmpeg/ffmpeg" ]; then
+    "$python" quality.py --ffmpeg "$build/ffmpeg/ffmpeg" --magvit "$build/magvit" --model ../tests/data/tiny.safetensors \
+        --clips 1 --frames 16 --tasks interp --out "$run/quality"
+    rows=$(grep -c '^| [0-9]*\(nd\|th\) | [0-9*. /]* | .* of 1 |$' "$run/quality/tables.md") || true
+    [ "$rows" = 4 ] || { echo "training: $rows rows of figures, expected 4"; exit 1; }
+fi

@@ -487,7 +487,9 @@ def main():
     with open(os.path.join(args.out, "tables.md"), "w") as f:
         f.write(text)
     print("\n" + text)
-    if args.write:
+    if args.write and (args.clips or len(args.tasks) < len(TASKS)):
+        print(f"{args.write} stays as it is: not all clips and tasks were asked for")
+    elif args.write:
         write_between(args.write, text)
     if args.sheets:
         for family, tasks in SHEETS.items():
