@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The paper's ablations in small: a Markdown table of conditioning and decoding compared.
 
-    ablate.py --config configs/bringup.toml --tokenizer RUN/tokenizer.pt --pool RUN/pairs.pt --val DIR --cache DIR
+    ablate.py --config configs/small.toml --tokenizer RUN/tokenizer.pt --pool RUN/pairs.pt --val DIR --cache DIR
               --out DIR [--lpips DIR] [--model FILE] [--parts fp,mix,steps,ar] [--minutes 60 | --steps 400]
 
 fp, mix   conditioning: MaskGIT's latent masking, and COMMIT with its loss parts added one after the other; small

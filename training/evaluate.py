@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure a model file on a folder of clips.
 
-    evaluate.py --model models/magvit-bringup.safetensors --data DIR --cache DIR [--lpips DIR] [--sheet out.png]
+    evaluate.py --model RUN/model.safetensors --data DIR --cache DIR [--lpips DIR] [--sheet out.png]
 
 Reconstruction: PSNR, SSIM and LPIPS of every window (centre crops, the model's length) after encoding and decoding;
 how many codes are used, and the perplexity of their shares.  Prediction: cross-entropy at masked places for every

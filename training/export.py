@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write a model file from checkpoints.
 
-    export.py --config configs/bringup.toml --tokenizer RUN/tokenizer.pt [--transformer RUN/transformer.pt]
-              --out models/magvit-bringup.safetensors [--f32]
+    export.py --config configs/small.toml --tokenizer RUN/tokenizer.pt [--transformer RUN/transformer.pt]
+              --out RUN/model.safetensors [--f32]
 
 The moving-average weights are shipped.  Without --transformer that part keeps its random start, which is
 enough to test loading and speed.  Both parts may also come from model files, and without --config the configuration

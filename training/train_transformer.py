@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the transformer on tokens of a frozen tokenizer.
 
-    train_transformer.py --config configs/bringup.toml --tokenizer RUN/tokenizer.pt --data DIR --val DIR
+    train_transformer.py --config configs/small.toml --tokenizer RUN/tokenizer.pt --data DIR --val DIR
                          --cache DIR --out RUN --pair-minutes 8 --minutes 45
 
 First encodes a pool of clips and conditions (kept in --out/pairs.pt), then trains on it; with `refresh` new clips
@@ -60,11 +60,27 @@ def clip_pairs(cfg, tokenizer, clips, rng, count, device, amp, weights=WEIGHTS):
     return pairs
 
 
-def training_pairs(cfg, tokenizer, clips, count, minutes, rng, device, amp, per_clip=3, weights=WEIGHTS):
-    """Random crops, `per_clip` conditions each, until `count` pairs or `minutes`."""
-    pairs, start = Pairs(), time.time()
+def training_pairs(cfg, tokenizer, clips, count, minutes, rng, device, amp, per_clip=3, weights=WEIGHTS, part=None):
+    """Random crops, `per_clip` conditions each, until `count` pairs or `minutes`.
+
+    part: a file that keeps what is done so far; a pool that was interrupted is continued from it.
+    """
+    pairs, spent = Pairs(), 0.0
+    if part and os.path.exists(part):
+        pairs, spent, rng.bit_generator.state = torch.load(part)
+    told = saved = time.time()
+    start = told - spent
     while len(pairs) < count and time.time() - start < minutes * 60:
         pairs.extend(clip_pairs(cfg, tokenizer, clips, rng, per_clip, device, amp, weights))
+        now = time.time()
+        if now - told > 15:
+            left = min(minutes * 60 - (now - start), (now - start) / len(pairs) * (count - len(pairs)))
+            print(f"{len(pairs)} pairs, {max(left, 0) / 60:.1f} min left", flush=True)
+            told = now
+        if part and now - saved > 60:
+            torch.save((pairs, now - start, rng.bit_generator.state), part + ".tmp")
+            os.replace(part + ".tmp", part)
+            saved = now
     return pairs
 
 
@@ -156,9 +172,11 @@ def make_pool(path, cfg, c, tokenizer, clips, val_clips, minutes, seed, device):
     if not os.path.exists(path):
         val = validation_pairs(cfg, tokenizer, val_clips, c["val_pairs"], device)
         train = training_pairs(cfg, tokenizer, clips, c["pairs"], minutes, np.random.default_rng(seed), device, c["amp"],
-                               c["per_clip"], c["kinds"])
+                               c["per_clip"], c["kinds"], path + ".part")
         torch.save((train, val), path + ".tmp")
         os.replace(path + ".tmp", path)
+        if os.path.exists(path + ".part"):
+            os.remove(path + ".part")
     train, val = torch.load(path)
     if max(map(max, train.prompt)) >= cfg.mask_id or len(train.z[0]) != cfg.tokens:
         sys.exit(f"{path} was made with another configuration")

@@ -19,6 +19,7 @@ import train_transformer
 from magvit import sampler
 from magvit.ar import ArTransformer
 from magvit.config import Config
+from magvit.data import Clips
 from magvit.pairs import Pairs, Refresher, cross_entropy, loss_parts, masked_input, weighted_loss
 from magvit.tokenizer import Tokenizer
 from magvit.transformer import Transformer
@@ -316,6 +317,20 @@ class Programs(unittest.TestCase):
         # Other weights, other losses.
         self.train("warm", "--init", f"{self.folder.name}/whole/transformer.pt")
         self.assertNotEqual(self.losses("warm")[0], want[0])
+
+    def test_pool(self):
+        """A pool that was interrupted becomes the pool that was not."""
+        d, cfg = self.folder.name, Config.load(TINY)
+        torch.manual_seed(0)
+        clips, tokenizer = Clips(f"{d}/train", f"{d}/cache/train", 32, 16), Tokenizer(cfg.tokenizer).eval()
+
+        def pool(count, g, part=None):
+            return train_transformer.training_pairs(cfg, tokenizer, clips, count, 1, g, "cpu", False, 3, part=part)
+
+        whole, g = pool(9, np.random.default_rng(5)), np.random.default_rng(5)
+        torch.save((pool(3, g), 1.0, g.bit_generator.state), f"{d}/part")
+        for a, b in zip(whole.batch(range(9), "cpu"), pool(9, np.random.default_rng(), f"{d}/part").batch(range(9), "cpu")):
+            self.assertTrue(torch.equal(a, b))
 
     def test_measures(self):
         d = self.folder.name
