@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from magvit.data import list_clips, write_png
 from magvit.metrics import psnr, ssim
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -43,6 +42,7 @@ MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS"}
 SHEETS = {"interp": ("interp-4", "interp-15"), "hole": ("hole-centre", "hole-logo"),
           "border": ("border-vertical", "border-horizontal", "border-centre"), "predict": ("tokens", "predict")}
 SHEET_BYTES = 150_000
+CLIP_NAMES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".y4m")    # as magvit/data.py, which needs PyTorch, has them
 
 
 class Case(NamedTuple):
@@ -386,13 +386,18 @@ def sheet(case, figures):
     return np.concatenate([np.concatenate(list(c), 1) for c in cells], 0)
 
 
+def write_image(ffmpeg, path, image, *options):
+    """[H,W,3] in [0,1]"""
+    h, w, _ = image.shape
+    run([ffmpeg, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{w}x{h}", "-i", "-", "-frames:v", "1",
+         "-update", "1", *options, path], np.round(image * 255).astype(np.uint8).tobytes())
+
+
 def write_jpeg(ffmpeg, path, sheets):
     width = max(s.shape[1] for s in sheets)
     image = np.concatenate([np.pad(s, ((0, 8), (0, width - s.shape[1]), (0, 0)), constant_values=1) for s in sheets])[:-8]
-    raw = np.round(image * 255).astype(np.uint8)
     for quality in range(2, 32):
-        run([ffmpeg, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{raw.shape[1]}x{raw.shape[0]}",
-             "-i", "-", "-q:v", str(quality), "-pix_fmt", "yuvj420p", path], raw.tobytes())
+        write_image(ffmpeg, path, image, "-q:v", str(quality), "-pix_fmt", "yuvj420p")
         if os.path.getsize(path) < SHEET_BYTES:
             return
     fail(f"{path} is too large")
@@ -417,7 +422,7 @@ def measure_clip(p, scores, args, name, path, progress):
                 figures[method] = scores.measure(case, method)
                 rows.append({"clip": name, "task": task, "method": method} | figures[method])
             sheets[task] = sheet(case, figures)
-            write_png(os.path.join(args.out, f"{task}-{name}.png"), np.round(sheets[task] * 255).astype(np.uint8))
+            write_image(p.ffmpeg, os.path.join(args.out, f"{task}-{name}.png"), sheets[task])
         progress(name, task, case)
     return rows, sheets
 
@@ -461,7 +466,8 @@ def arguments():
 
 def main():
     args = arguments()
-    clips = [path for path, _ in list_clips(args.data)][:args.clips]
+    names = [n for n in sorted(os.listdir(args.data)) if n.lower().endswith(CLIP_NAMES)]
+    clips = [os.path.join(args.data, n) for n in names[:args.clips]]
     if not clips:
         fail(f"no clips in {args.data}")
     os.makedirs(args.out, exist_ok=True)
