@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from magvit import linear_start, perceptual, safetensors
+from magvit import checkpoint, linear_start, perceptual
 from magvit.config import Config
 from magvit.data import Clips, Loader, contact_sheet
 from magvit.discriminator import Discriminator
@@ -41,6 +41,7 @@ DEFAULTS = {
     "entropy": 0.1, "entropy_temperature": 0.01,
     "guided_until": 0.0, "guide_weight": 0.1, "guide_patches": 60000, "linear_start": False,
     "freeze_encoder": False, "amp": False, "checkpoint": False, "channels_last": False, "compile": False,
+    "validations": 6,
 }
 
 
@@ -179,13 +180,6 @@ def evaluate(model, windows, device, amp=False):
     return float(np.mean(each)), perplexity(counts).item(), out
 
 
-def load_weights(path):
-    """State of the averaged tokenizer in a checkpoint or a model file."""
-    if path.endswith(".safetensors"):
-        return {k: torch.from_numpy(v) for k, v in safetensors.load(path)[0].items() if not k.startswith("transformer.")}
-    return torch.load(path, map_location="cpu")["ema"]
-
-
 class Trainer:
     def __init__(self, run, args):
         self.run, self.dev = run, args.device
@@ -239,7 +233,7 @@ class Trainer:
     def start(self, args):
         """Weights to go on from, before the first step of a run."""
         if args.init:
-            self.model.load_state_dict(load_weights(args.init))
+            self.model.load_state_dict(checkpoint.load(args.init, "tokenizer")[0])
         elif args.init_2d:
             flat = torch.load(args.init_2d, map_location="cpu")
             self.model.load_state_dict(inflate(flat["model"], self.model.state_dict(), args.inflate))
@@ -427,7 +421,7 @@ def main(argv=None):
         trainer.start(args)
     for _ in run.steps():
         trainer.step()
-        if windows and run.due(6):
+        if windows and run.due(c["validations"]):
             run.log(**trainer.validate(windows, preview))
     if windows:
         print("final validation " + " ".join(f"{k} {v:.4g}" for k, v in trainer.validate(windows, preview).items()))

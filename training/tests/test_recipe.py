@@ -15,6 +15,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+import plot
 import train_tokenizer
 from magvit import data, losses, perceptual
 from magvit.config import TokenizerConfig
@@ -296,6 +297,18 @@ class Inflation(Folder):
         for k, v in a["ema"].items():
             same = torch.equal(v, b["ema"][k]) and torch.equal(v, b["model"][k])
             self.assertEqual(same, not k.startswith("decoder."), k) if v.dim() == 5 else None
+
+
+class Plot(unittest.TestCase):
+    def test_panel(self):
+        """A curve from corner to corner, within its axes."""
+        x = np.arange(1.0, 901)
+        image = plot.panel("l1", [(x, x * 1e-3)], 900)
+        dark = (image == 0).all(2)
+        self.assertEqual(image.shape, (plot.HEIGHT, plot.WIDTH, 3))
+        self.assertTrue(dark[plot.TOP:plot.TOP + 4, -plot.RIGHT - 4:].any())
+        self.assertFalse(dark[plot.TOP:plot.HEIGHT // 2, plot.LEFT + 1:plot.LEFT + 100].any())
+        np.testing.assert_allclose(plot.ticks(0, 0.9, 5), [0, 0.2, 0.4, 0.6, 0.8], atol=1e-12)
 
 
 class Data(unittest.TestCase):
