@@ -31,7 +31,9 @@ trap 'rm -rf "$run"' EXIT
 "$build/tests/golden" --vectors="$run/golden"
 
 common="--config configs/tiny.toml --data $samples --val $samples --cache $run/clips --out $run/run --device cpu"
-"$python" train_tokenizer.py $common --minutes 0.15
+"$python" train_tokenizer.py $common --steps 60 | tee "$run/log"
+awk '{ for (i = 1; i < NF; i++) if ($i == "val_psnr") { if (!n++) first = $(i + 1); last = $(i + 1) } }
+     END { if (n < 2 || !(last > first)) { print "training: psnr " first " to " last ", expected it to rise"; exit 1 } }' "$run/log"
 "$python" train_transformer.py $common --tokenizer "$run/run/tokenizer.pt" --pair-minutes 0.1 --minutes 0.15 |
     tee "$run/log"
 awk '/validation .* mean / { if (!n++) first = $NF; last = $NF }
