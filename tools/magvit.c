@@ -46,6 +46,7 @@ static const char help_text[] =
     "  encode IN.y4m OUT.tok     turn windows of frames into tokens\n"
     "  decode IN.tok OUT.y4m     turn tokens back into frames\n"
     "  run interp   IN OUT       make frames between frames\n"
+    "  run predict  IN OUT       make frames after the last one (--frames)\n"
     "  run inpaint  IN OUT       refill a rectangle (-x -y -w -h)\n"
     "  run outpaint IN OUT       extend the picture (--width --height -x -y)\n"
     "  bench                     time each stage of a window\n"
@@ -61,6 +62,8 @@ static const char help_text[] =
     "options of run:\n"
     "  --factor N                interp: output frames per input frame, 1 to 15 [2]\n"
     "  --fps RATE                interp: output frame rate instead, such as 60 or 60000/1001\n"
+    "  --frames N                predict: frames to make after the last one (required)\n"
+    "  --cond-frames N           predict: given frames that a window starts from [1]\n"
     "  -x X -y Y -w W -h H       inpaint: rectangle; outpaint: place of the input (x and y)\n"
     "  --width W --height H      outpaint: canvas\n"
     "  --steps N                 decoding steps a window [the model's]\n"
@@ -78,7 +81,7 @@ static const char help_text[] =
 /* Long options without a letter. */
 enum {
     OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR, OPT_FPS,
-    OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE, OPT_CHOICE, OPT_TOP_K, OPT_TOP_P,
+    OPT_FRAMES, OPT_COND_FRAMES, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE, OPT_CHOICE, OPT_TOP_K, OPT_TOP_P,
     OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN, OPT_HELP
 };
 
@@ -87,6 +90,7 @@ static const struct option long_options[] = {
     { "device", 1, NULL, OPT_DEVICE },           { "threads", 1, NULL, OPT_THREADS },
     { "quiet", 0, NULL, OPT_QUIET },             { "verbose", 0, NULL, OPT_VERBOSE },
     { "factor", 1, NULL, OPT_FACTOR },           { "fps", 1, NULL, OPT_FPS },
+    { "frames", 1, NULL, OPT_FRAMES },           { "cond-frames", 1, NULL, OPT_COND_FRAMES },
     { "width", 1, NULL, OPT_WIDTH },             { "height", 1, NULL, OPT_HEIGHT },
     { "steps", 1, NULL, OPT_STEPS },             { "schedule", 1, NULL, OPT_SCHEDULE },
     { "temperature", 1, NULL, OPT_TEMPERATURE }, { "choice-temperature", 1, NULL, OPT_CHOICE },
@@ -175,6 +179,8 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_VERBOSE:      o->settings.log.level++; break;
     case OPT_FACTOR:       p->factor = (int)parse_int("--factor", v, 1, 15); break;
     case OPT_FPS:          p->factor = 0; p->rate = parse_rate("--fps", v); break;
+    case OPT_FRAMES:       p->frames = (int)parse_int("--frames", v, 1, 1000000); break;
+    case OPT_COND_FRAMES:  p->cond_frames = (int)parse_int("--cond-frames", v, 1, 64); break;
     case 'x':              p->x = (int)parse_int("-x", v, 0, 32768); break;
     case 'y':              p->y = (int)parse_int("-y", v, 0, 32768); break;
     case 'w':              p->w = (int)parse_int("-w", v, 1, 32768); break;
@@ -347,6 +353,8 @@ static int cmd_run(int argc, char **argv)
     need_args(&o, 2, "IN.y4m and OUT.y4m");
     if (o.params.task == MAGVIT_TASK_INPAINT && (o.params.w < 1 || o.params.h < 1))
         usage("inpaint needs a rectangle: -x X -y Y -w W -h H");
+    if (o.params.task == MAGVIT_TASK_PREDICT && o.params.frames < 1)
+        usage("predict needs --frames N");
     memset(&s, 0, sizeof(s));
     if ((ret = magvit_open(&ctx, &o.settings)) >= 0 && (ret = stream_open(&s, ctx, &o)) >= 0)
         ret = stream_run(&s);

@@ -377,6 +377,13 @@ test_tool() {
     ff -i "$tmp/in.y4m" -vf "magvit_interp=factor=4:$opts" -fps_mode passthrough -f framemd5 "$tmp/md5" || return 1
     sed -n 's/^0,.*, *//p' "$tmp/md5" > "$tmp/filter"
     count tool 20 "$tmp/tool" && same "tool and filter" "$tmp/filter" "$tmp/tool" || return 1
+    # the given frames first, as they were, then the number that was asked for
+    "$MAGVIT" run predict --quiet --model $tiny --backend "${BACKEND:-auto}" --frames 9 --cond-frames 2 "$tmp/in.y4m" "$tmp/p.y4m" &&
+    ff -i "$tmp/p.y4m" -f framemd5 "$tmp/md5" && ff -i "$tmp/in.y4m" -f framemd5 "$tmp/in.md5" || return 1
+    sed -n 's/^0,.*, *//p' "$tmp/md5" > "$tmp/tool"
+    sed -n 's/^0,.*, *//p' "$tmp/in.md5" > "$tmp/given"
+    head -n 5 "$tmp/tool" > "$tmp/kept"
+    count predict 14 "$tmp/tool" && same "given frames of predict" "$tmp/given" "$tmp/kept" || return 1
     "$MAGVIT" info --model $tiny > "$tmp/info" && grep -q 32 "$tmp/info" || note "info: $(cat "$tmp/info")" || return 1
     if "$MAGVIT" run interp --quiet --model "$tmp/none" "$tmp/in.y4m" "$tmp/out.y4m" 2> "$tmp/err"; then
         note "missing model: exit status 0"; return 1
