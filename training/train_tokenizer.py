@@ -235,7 +235,7 @@ class Trainer:
         if args.init:
             self.model.load_state_dict(checkpoint.load(args.init, "tokenizer")[0])
         elif args.init_2d:
-            flat = torch.load(args.init_2d, map_location="cpu")
+            flat = torch.load(args.init_2d, map_location="cpu", weights_only=False)
             self.model.load_state_dict(inflate(flat["model"], self.model.state_dict(), args.inflate))
             self.ema.load_state_dict(inflate(flat["ema"], self.ema.state_dict(), args.inflate))
             if self.disc and "disc" in flat:

@@ -9,7 +9,7 @@
     for _ in r.steps():                         r.step steps are done, r.progress in [0,1]
         r.set_rate(opt, c["lr"], c["warmup"])
         with r.autocast(c["amp"]): ...
-        norm = r.descend(opt, loss, c["clip"])
+        norm = r.descend(opt, loss, c["clip"])  or backward() of one's own, then r.apply(opt, clip)
         ema.update(model, r.step)
         r.log(loss=loss, grad=norm)             numbers or tensors; several calls of a step add up to one line
         if r.due(6): r.log(val_psnr=...)        six times a run
