@@ -39,7 +39,11 @@ awk '{ for (i = 1; i < NF; i++) if ($i == "val_psnr") { if (!n++) first = $(i + 
 awk '/validation .* mean / { if (!n++) first = $NF; last = $NF }
      END { if (n < 2 || !(last < first)) { print "training: cross-entropy " first " to " last ", expected it to fall"; exit 1 } }' "$run/log"
 "$python" export.py --config configs/tiny.toml --tokenizer "$run/run/tokenizer.pt" \
-    --transformer "$run/run/transformer.pt" --out "$run/trained.safetensors"
+    --transformer "$run/run/transformer.pt" --out "$run/plain.safetensors"
+sed '/^codebook_size/a known_pixels = "padded"' configs/tiny.toml > "$run/known.toml"
+"$python" train_decoder.py $common --config "$run/known.toml" --model "$run/plain.safetensors" --example-minutes 0.05 --steps 40
+"$python" export.py --tokenizer "$run/run/decoder.pt" --transformer "$run/plain.safetensors" --out "$run/trained.safetensors"
+"$build/magvit" info --model "$run/trained.safetensors" | grep padded
 "$build/magvit" info --model "$run/trained.safetensors"
 ffmpeg -v error -nostdin -i "$samples/desk.mp4" -frames:v 3 -vf scale=64:48 -f yuv4mpegpipe "$run/in.y4m"
 "$build/magvit" run interp --factor 4 --model "$run/trained.safetensors" --quiet "$run/in.y4m" "$run/out.y4m"

@@ -365,7 +365,7 @@ def main(argv=None):
                                                 {t: 1.0 for t in TASKS["mix"]})
         torch.save((pool, Pairs()), path)
         begun = time.time()
-    pool = torch.load(path)[0]
+    pool = torch.load(path, weights_only=False)[0]
     every = list(Clips(args.val, os.path.join(args.cache, "val"), cfg.height, cfg.frames).windows(cfg.frames, cfg.height))
     videos = [w for _, w in every[::max(1, len(every) // args.windows)][:args.windows]]
     windows = Windows(cfg, tokenizer, videos, lpips, dev)

@@ -5,10 +5,11 @@
               --out RUN/model.safetensors [--f32]
 
 The moving-average weights are shipped.  Without --transformer that part keeps its random start, which is
-enough to test loading and speed.  Both parts may also come from model files, and without --config the configuration
-from the last of them.
+enough to test loading and speed.  Both parts may also come from model files; without --config each brings its own
+configuration.
 """
 import argparse
+from dataclasses import replace
 
 from magvit import checkpoint
 from magvit.config import Config
@@ -25,7 +26,8 @@ def main(argv=None):
     args = ap.parse_args(argv)
     tokenizer, cfg = checkpoint.load(args.tokenizer, "tokenizer")
     if args.transformer:
-        transformer, cfg = checkpoint.load(args.transformer, "transformer")
+        own, (transformer, cfg) = cfg.tokenizer, checkpoint.load(args.transformer, "transformer")
+        cfg = replace(cfg, tokenizer=own)
     model = Model(Config.load(args.config) if args.config else cfg)
     model.tokenizer.load_state_dict(tokenizer)
     if args.transformer:

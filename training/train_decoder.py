@@ -31,7 +31,8 @@ from magvit.tokenizer import known_input
 DEFAULTS = {
     "lr": 3e-4, "known_lr": 3.0,  # the pyramid starts from nothing: its rate is a multiple
     "betas": [0.9, 0.99], "warmup": 0.03, "clip": 1.0, "ema_decay": 0.995, "amp": True,
-    "l1": 0.5, "l2": 2.0, "perceptual": 0.2,
+    "l1": 0.5, "l2": 2.0,
+    "perceptual": [0.2, 0.2, 0.2],  # weight of LPIPS in each of the modes below
     "perceptual_frames": 4,       # of each clip, drawn for every step
     "known_weight": 0.1,          # of known pixels in l1 and l2
     "modes": [0.3, 0.15, 0.55],   # shares of true tokens alone, true tokens with pixels, drawn tokens with pixels
@@ -122,6 +123,11 @@ def main():
     cfg, c, dev = Config.from_dict(run.config), run.table("train_decoder", DEFAULTS), run.device
     if cfg.tokenizer.known_pixels == "none":
         sys.exit(f"{args.config}: known_pixels is none, expected zero or padded")
+    cell = cfg.height // cfg.grid[1]
+    for _, size, _ in c["phases"]:
+        if size % cell or not cell <= size <= min(cfg.height, cfg.width):
+            sys.exit(f"{args.config}: a phase has crops of {size}, expected a multiple of {cell} up to "
+                     f"{min(cfg.height, cfg.width)}")
     model = load(args.model, cfg).to(dev)
     tokenizer = model.tokenizer
     lpips = Lpips(args.perceptual_weights).to(dev).eval() if args.perceptual_weights else None
@@ -153,7 +159,7 @@ def main():
     for _ in run.steps():
         run.set_rate(opt, c["lr"], c["warmup"])
         _, size, count = next(p for p in c["phases"] if run.progress < p[0])
-        cells = size * cfg.grid[1] // cfg.height
+        cells = size // cell
         at = [(i, *(int(run.rng.integers(0, s - cells + 1)) for s in cfg.grid[1:])) for i in run.rng.integers(0, n, count)]
         batch = [torch.stack(a).to(dev) for a in zip(*(train.read(*a, cells) for a in at))]
         mode = torch.from_numpy(run.rng.choice(3, count, p=c["modes"])).to(dev)
@@ -169,9 +175,10 @@ def main():
             frames = torch.randperm(cfg.frames)[:c["perceptual_frames"]].to(dev)
             seen = torch.where(known > 0, video, y)
             with run.autocast(c["amp"]):
-                distance = lpips(*(v[:, :, frames].transpose(1, 2).flatten(0, 1) for v in (seen, video))).float().mean()
-            loss = loss + c["perceptual"] * distance
-            run.log(lpips=distance)
+                distance = lpips(*(v[:, :, frames].transpose(1, 2).flatten(0, 1) for v in (seen, video))).float()
+            distance = distance.view(count, -1).mean(1)
+            loss = loss + (torch.tensor(c["perceptual"], device=dev)[mode] * distance).mean()
+            run.log(lpips=distance.mean())
         norm = run.descend(opt, loss, c["clip"])
         ema.update(tokenizer, run.step)
         run.log(loss=loss, l2=l2, grad=norm)

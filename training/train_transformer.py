@@ -67,7 +67,7 @@ def training_pairs(cfg, tokenizer, clips, count, minutes, rng, device, amp, per_
     """
     pairs, spent = Pairs(), 0.0
     if part and os.path.exists(part):
-        pairs, spent, rng.bit_generator.state = torch.load(part)
+        pairs, spent, rng.bit_generator.state = torch.load(part, weights_only=False)
     told = saved = time.time()
     start = told - spent
     while len(pairs) < count and time.time() - start < minutes * 60:
@@ -177,7 +177,7 @@ def make_pool(path, cfg, c, tokenizer, clips, val_clips, minutes, seed, device):
         os.replace(path + ".tmp", path)
         if os.path.exists(path + ".part"):
             os.remove(path + ".part")
-    train, val = torch.load(path)
+    train, val = torch.load(path, weights_only=False)
     if max(map(max, train.prompt)) >= cfg.mask_id or len(train.z[0]) != cfg.tokens:
         sys.exit(f"{path} was made with another configuration")
     return train, val

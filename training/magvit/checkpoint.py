@@ -8,7 +8,7 @@ from .config import Config
 def load(path, part):
     """part: tokenizer or transformer -> (state dict on the CPU, the Config that it was made with)."""
     if not path.endswith(".safetensors"):
-        s = torch.load(path, map_location="cpu")
+        s = torch.load(path, map_location="cpu", weights_only=False)
         return s["ema"], Config.from_dict(s["config"])
     tensors, metadata = safetensors.load(path)
     p = "transformer."
