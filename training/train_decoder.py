@@ -46,14 +46,15 @@ MODES = ("alone", "true", "drawn")
 
 
 def load(path, cfg):
-    """The configuration's model with the weights of a file, whose decoder may be without a pyramid."""
+    """The configuration's model with the weights of a file, whose decoder may lack the pyramid or the gate."""
     tensors, _ = safetensors.load(path)
     model = Model(cfg)
     weights = {k: torch.from_numpy(v) for k, v in tensors.items()}
     head = "transformer."
     model.transformer.load_state_dict({k[len(head):]: v for k, v in weights.items() if k.startswith(head)})
     keys = model.tokenizer.load_state_dict({k: v for k, v in weights.items() if not k.startswith(head)}, strict=False)
-    missing = [k for k in keys.missing_keys if not k.startswith("decoder.known.")] + keys.unexpected_keys
+    new = ("decoder.known.", "decoder.gate.")
+    missing = [k for k in keys.missing_keys if not k.startswith(new)] + keys.unexpected_keys
     if missing:
         sys.exit(f"{path}: does not fit the configuration: {', '.join(missing)}")
     return model.eval()
@@ -122,7 +123,7 @@ def main():
     run = Run("decoder", args)
     cfg, c, dev = Config.from_dict(run.config), run.table("train_decoder", DEFAULTS), run.device
     if cfg.tokenizer.known_pixels == "none":
-        sys.exit(f"{args.config}: known_pixels is none, expected zero or padded")
+        sys.exit(f"{args.config}: known_pixels is none, expected zero, padded or gated")
     cell = cfg.height // cfg.grid[1]
     for _, size, _ in c["phases"]:
         if size % cell or not cell <= size <= min(cfg.height, cfg.width):

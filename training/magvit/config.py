@@ -17,7 +17,7 @@ class TokenizerConfig:
     groups: int = 32
     norm_eps: float = 1e-6
     latent_normalize: int = 0
-    known_pixels: str = "none"  # what the decoder sees of the condition: none (paper), zero, padded
+    known_pixels: str = "none"  # what the decoder sees of the condition: none (paper), zero, padded, gated
     dims: int = 3  # 2: the layout for single frames, a source for inflation; not a model file's
 
     def temporal(self):

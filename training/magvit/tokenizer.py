@@ -228,7 +228,8 @@ class Decoder(Levels):
     """[N,D,t,h,w], known [N,4,T,H,W] or None -> [N,3,T,H,W], not clipped
 
     known: red, green, blue of the condition and 1 where a pixel is given, see known_input().  A pyramid of
-    convolutions brings it down, and every level adds its own to the features that enter it.
+    convolutions brings it down, and every level adds its own to the features that enter it.  A gated decoder
+    also says for every pixel how much of the condition's colour shows through, if anything is known at all.
     """
 
     def __init__(self, cfg):
@@ -245,10 +246,15 @@ class Decoder(Levels):
             self.known = nn.ModuleList(KnownLevel(4 if i == 0 else cin[i - 1], ch[i], cin[i], cfg)
                                        for i in range(len(ch)))
             self.pool = nn.ModuleList(Pool(f) for f in flags[1:])
+        self.gate = Conv3d(ch[0], 1, 3, True, cfg) if cfg.known_pixels == "gated" else None
+        if self.gate is not None:  # nearly closed
+            nn.init.zeros_(self.gate.weight)
+            nn.init.constant_(self.gate.bias, -2.0)
 
     def forward(self, x, known=None):
-        seen = [None] * len(self.up)
+        seen, shown = [None] * len(self.up), None
         if known is not None:
+            shown = known.float().split(3, 1)
             for i, level in enumerate(self.known):
                 known = seen[i] = level(known if i == 0 else self.pool[i - 1](known))
         x = self.conv_in(x)
@@ -256,13 +262,19 @@ class Decoder(Levels):
             x = b(x)
         for level, k in zip(reversed(self.up), reversed(seen)):
             x = self.through(level, x if k is None else x + k)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        x = F.silu(self.norm_out(x))
+        y = self.conv_out(x)
+        if self.gate is None or shown is None:
+            return y
+        clip, given = shown
+        gate = torch.sigmoid(self.gate(x).float()) * (given.amax((1, 2, 3, 4), keepdim=True) > 0)
+        return torch.lerp(y.float(), clip, gate)
 
 
 def known_input(kind, clip, known):
     """The decoder's view of a condition: clip V~ [N,3,T,H,W], known [N,T,H,W] 0 or 1 -> [N,4,T,H,W].
 
-    kind zero: the padding of unknown pixels is taken away; padded: it is left, as the encoder sees it.
+    kind zero: the padding of unknown pixels is taken away; padded, gated: it is left, as the encoder sees it.
     """
     known = known[:, None].to(clip.dtype)
     return torch.cat([clip * known if kind == "zero" else clip, known], 1)

@@ -83,6 +83,18 @@ class TokenizerTest(unittest.TestCase):
             self.assertGreater((seen - want).abs().max(), 0.01)
             self.assertTrue(torch.equal(seen, m.decode(ids, clip * known[:, None], known)))
 
+    def test_gate(self):
+        """Open it shows the condition, closed the decoder; where nothing is given there is nothing to show."""
+        m = Tokenizer(replace(self.cfg.tokenizer, known_pixels="gated")).eval()
+        ids, clip, known = torch.randint(0, 64, (1, 2, 2, 3)), torch.rand(1, 3, 8, 16, 24), torch.ones(1, 8, 16, 24)
+        with torch.no_grad():
+            alone = m.decode(ids)
+            for bias, want in ((30.0, clip), (-30.0, alone), (0.0, (clip + alone) / 2)):
+                m.decoder.gate.bias.fill_(bias)
+                torch.testing.assert_close(m.decode(ids, clip, known), want, atol=1e-5, rtol=0)
+            m.decoder.gate.bias.fill_(30.0)
+            torch.testing.assert_close(m.decode(ids, clip, known * 0), alone)
+
     def test_reflect(self):
         x = torch.arange(3.0).view(1, 1, 1, 1, 3)
         self.assertEqual(reflect_pad1(x)[0, 0, 1, 1].tolist(), [1, 0, 1, 2, 1])
