@@ -56,6 +56,7 @@ struct MagvitContext {
     float *logits;        ///< [length,codes]
     int32_t *codes, *cond; ///< [tokens]
     float *known;         ///< [T,H,W,4] decoder input, NULL if it has none
+    float *gate;          ///< [T,H,W] decoder output, NULL if it has none
 };
 
 /** Decoding parameters of a session: what MgvSynth.opaque is. */
@@ -245,6 +246,8 @@ static int alloc_buffers(MagvitContext *ctx)
     ctx->cond   = mgv_calloc(nb_tokens(c), sizeof(*ctx->cond));
     if (c->known_pixels && !(ctx->known = mgv_calloc(nb_pixels(c), 4 * sizeof(*ctx->known))))
         return MAGVIT_ERR(ENOMEM);
+    if (c->known_pixels == MGV_KNOWN_GATED && !(ctx->gate = mgv_calloc(nb_pixels(c), sizeof(*ctx->gate))))
+        return MAGVIT_ERR(ENOMEM);
     return ctx->ids && ctx->logits && ctx->codes && ctx->cond ? 0 : MAGVIT_ERR(ENOMEM);
 }
 
@@ -301,6 +304,7 @@ void magvit_close(MagvitContext **out)
     mgv_freep(&ctx->codes);
     mgv_freep(&ctx->cond);
     mgv_freep(&ctx->known);
+    mgv_freep(&ctx->gate);
     pthread_mutex_destroy(&ctx->lock);
     mgv_freep(out);
 }
@@ -401,6 +405,11 @@ static int decode(MagvitContext *ctx, const int32_t *codes, const float *given, 
     }
     RET(run_plan(ctx, DECODER, "codes", codes, nb_tokens(&ctx->config) * sizeof(*codes), "clip", clip,
                  n * sizeof(*clip)));
+    if (ctx->gate && given) {
+        RET(ctx->backend->read(ctx->exec[DECODER], mgv_plan_find_output(ctx->plan[DECODER], "gate"), ctx->gate,
+                               nb_pixels(&ctx->config) * sizeof(*ctx->gate)));
+        mgv_known_show(&ctx->config, given, known, ctx->gate, clip);
+    }
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(clip[i])) {
             mgv_err(&ctx->log, "decoder gave a value that is not finite at %zu of %zu", i, n);

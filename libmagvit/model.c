@@ -137,7 +137,7 @@ static int get_choice(Parser *ps, const char *key, const char *zero, const char 
 
 const char *mgv_known_pixels_name(enum MgvKnownPixels k)
 {
-    static const char *const names[MGV_KNOWN_NB] = { "none", "zero", "padded" };
+    static const char *const names[MGV_KNOWN_NB] = { "none", "zero", "padded", "gated" };
 
     return names[k];
 }
@@ -152,7 +152,7 @@ static enum MgvKnownPixels get_known_pixels(Parser *ps, const char *key)
     for (int i = 0; i < MGV_KNOWN_NB; i++)
         if (!strcmp(value, mgv_known_pixels_name(i)))
             return i;
-    bad_value(ps, key, value, "\"none\", \"zero\" or \"padded\"");
+    bad_value(ps, key, value, "\"none\", \"zero\", \"padded\" or \"gated\"");
     return MGV_KNOWN_NONE;
 }
 
@@ -404,6 +404,8 @@ int64_t mgv_config_tokenizer_params(const MgvConfig *c)
     }
     if (c->known_pixels)
         n += known_params(c);
+    if (c->known_pixels == MGV_KNOWN_GATED)
+        n += 27 * c->base_channels * c->multipliers[0] + 1;
     return n + 2 * ch + 27 * 3 * ch + 3;
 }
 

@@ -47,6 +47,7 @@ enum MgvKnownPixels {
     MGV_KNOWN_NONE,   ///< nothing, as in the paper
     MGV_KNOWN_ZERO,   ///< them, and black elsewhere
     MGV_KNOWN_PADDED, ///< the condition clip, padding included, as the encoder
+    MGV_KNOWN_GATED,  ///< as PADDED; a second output says how much of the clip shows through
     MGV_KNOWN_NB
 };
 
@@ -120,7 +121,8 @@ int mgv_prefix_length(const MgvConfig *c); ///< 1 or 2
 int mgv_build_encoder(MgvPlan **out, const MgvConfig *c, int batch, const MgvSafetensors *st, const MagvitLogger *log);
 /**
  * "codes" [batch,t,h,w,1] I32 -> "clip" [batch,T,H,W,3] F32, not clipped. With c->known_pixels there is a second
- * input, "known" [batch,T,H,W,4] F32, see mgv_known_input().
+ * input, "known" [batch,T,H,W,4] F32, see mgv_known_input(); MGV_KNOWN_GATED has a second output, "gate"
+ * [batch,T,H,W,1] F32, see mgv_known_show().
  */
 int mgv_build_decoder(MgvPlan **out, const MgvConfig *c, int batch, const MgvSafetensors *st, const MagvitLogger *log);
 /** "ids" [batch,1,1,length,1] I32 -> "logits" [batch,1,1,length,codebook_size] F32 */
@@ -134,7 +136,16 @@ int mgv_build_transformer(MgvPlan **out, const MgvConfig *c, int batch, const Mg
  */
 void mgv_known_input(const MgvConfig *c, const float *clip, const uint8_t *known, float *out);
 
-/** "none", "zero", "padded" */
+/**
+ * Show the condition through a decoded clip: clip += sigmoid(gate) * (given - clip), if any pixel is known.
+ * @param clip  [T,H,W,3]
+ * @param given [T,H,W,3] condition clip V~
+ * @param known [T,H,W] 1 = given
+ * @param gate  [T,H,W]
+ */
+void mgv_known_show(const MgvConfig *c, const float *given, const uint8_t *known, const float *gate, float *clip);
+
+/** "none", "zero", "padded", "gated" */
 const char *mgv_known_pixels_name(enum MgvKnownPixels k);
 
 /* Decoding loop, specification 5. */

@@ -25,6 +25,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <math.h>
 #include <string.h>
 
 #include "libmagvit/model.h"
@@ -160,8 +161,9 @@ static void decoder(const Net *n, int batch)
         }
     }
     x = norm_silu(n, "decoder.norm_out", x);
-    x = conv(n, "decoder.conv_out", x, 3, 3, 1);
-    mgv_plan_output(n->p, "clip", x);
+    mgv_plan_output(n->p, "clip", conv(n, "decoder.conv_out", x, 3, 3, 1));
+    if (c->known_pixels == MGV_KNOWN_GATED)
+        mgv_plan_output(n->p, "gate", conv(n, "decoder.gate", x, 1, 3, 1));
 }
 
 static int build(MgvPlan **out, const char *name, void (*record)(const Net *n, int batch), const MgvConfig *c,
@@ -199,7 +201,21 @@ void mgv_known_input(const MgvConfig *c, const float *clip, const uint8_t *known
     memset(out, 0, pixels * 4 * sizeof(*out));
     for (i = 0; clip && i < pixels; i++, out += 4) {
         out[3] = known[i];
-        if (known[i] || c->known_pixels == MGV_KNOWN_PADDED)
+        if (known[i] || c->known_pixels >= MGV_KNOWN_PADDED)
             memcpy(out, clip + i * 3, 3 * sizeof(*out));
+    }
+}
+
+void mgv_known_show(const MgvConfig *c, const float *given, const uint8_t *known, const float *gate, float *clip)
+{
+    size_t pixels = (size_t)c->frames * c->height * c->width;
+
+    if (!memchr(known, 1, pixels))
+        return;
+    for (size_t i = 0; i < pixels; i++) {
+        const float g = 1 / (1 + expf(-gate[i]));
+
+        for (int k = 0; k < 3; k++)
+            clip[i * 3 + k] += g * (given[i * 3 + k] - clip[i * 3 + k]);
     }
 }

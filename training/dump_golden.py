@@ -6,6 +6,7 @@
 tests/golden/README describes the files.  A model whose decoder sees known pixels gives known-*, any other the rest.
 """
 import argparse
+import copy
 import os
 import re
 from dataclasses import replace
@@ -88,21 +89,25 @@ def tokenizer_golden(model, frames, size):
 
 
 def known_golden(model, kind):
-    """The decoder with a condition whose padding is not black, 4x8x12."""
-    tok = model.tokenizer
+    """The decoder of a gated model with a condition whose padding is not black, 4x8x12."""
+    tok = copy.deepcopy(model.tokenizer)
+    if kind != "gated":
+        tok.decoder.gate = None
     tok.cfg = replace(tok.cfg, known_pixels=kind)
     given = cond.border(test_clip(4, 8, 12), (1, 6, 2, 9), (2, 2, 3))
     ids = np.random.default_rng(3).integers(0, tok.cfg.codebook_size, (1, 2, 2, 3))
 
     # the pyramid, the blocks after a sum, and what comes out
-    keep = re.compile(r"decoder\.(known\.\d\.conv[12]|pool\.\d|up\.\d\.block\.\d|conv_out)").fullmatch
+    keep = re.compile(r"decoder\.(known\.\d\.conv[12]|pool\.\d|up\.\d\.block\.\d|conv_out|gate)").fullmatch
     out, handles = record(tok.decoder, "decoder.", keep)
     with torch.no_grad():
-        tok.decode(torch.from_numpy(ids), torch.from_numpy(given.clip[None]).permute(0, 4, 1, 2, 3),
-                   torch.from_numpy(given.known[None]))
+        y = tok.decode(torch.from_numpy(ids), torch.from_numpy(given.clip[None]).permute(0, 4, 1, 2, 3),
+                       torch.from_numpy(given.known[None]))
     for h in handles:
         h.remove()
     out.update({"clip": given.clip[None], "known": given.known[None], "ids": ids})
+    if kind == "gated":
+        out["shown"] = np.ascontiguousarray(y.permute(0, 2, 3, 4, 1).numpy())
     return out
 
 
@@ -202,7 +207,7 @@ def main():
         safetensors.save(os.path.join(args.out, name + ".safetensors"), tensors, meta)
 
     if model.cfg.tokenizer.known_pixels != "none":
-        for kind in ("zero", "padded"):
+        for kind in ("zero", "padded", "gated"):
             save("known-" + kind, known_golden(model, kind))
         return
     save("tokenizer", tokenizer_golden(model, args.frames, args.size))

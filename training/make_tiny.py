@@ -27,7 +27,7 @@ def make(config, seed=7):
                 p.copy_(0.5 * torch.randn_like(p))
             elif "codebook" in name:
                 p.copy_(torch.randn_like(p))
-            elif ".known." in name:
+            elif ".known." in name or ".gate." in name:
                 p.copy_(torch.randn_like(p) * 2 * p[0].numel() ** -0.5)
             elif name.startswith("transformer"):
                 p.copy_(torch.randn_like(p) * p.shape[1] ** -0.5)

@@ -279,6 +279,24 @@ static int check_tokenizer(const Subject *s)
     return failed;
 }
 
+/* The condition shows through what the decoder and its gate gave. */
+static int check_shown(const MgvConfig *c, const MgvSafetensors *st, const float *given, const uint8_t *known)
+{
+    const size_t n = (size_t)c->frames * c->height * c->width * 3;
+    float *clip = golden_f32(st, "decoder.conv_out"), *gate = golden_f32(st, "decoder.gate");
+    float *want = golden_f32(st, "shown");
+    int ret = MAGVIT_ERR(EINVAL);
+
+    if (clip && gate && want) {
+        mgv_known_show(c, given, known, gate, clip);
+        ret = golden_compare("shown", clip, want, n, 3) ? MAGVIT_ERR(EINVAL) : 0;
+    }
+    mgv_freep(&clip);
+    mgv_freep(&gate);
+    mgv_freep(&want);
+    return ret;
+}
+
 /* One way of showing known pixels to the decoder. */
 static int check_known(const Subject *s, enum MgvKnownPixels kind)
 {
@@ -308,7 +326,9 @@ static int check_known(const Subject *s, enum MgvKnownPixels kind)
         known[i] = (uint8_t)given[i];
     c.known_pixels = kind;
     mgv_known_input(&c, clip, known, input);
-    ret = run_plan(s, mgv_build_decoder, &c, (const void *[]){ ids, input }, NULL, &v);
+    RET(run_plan(s, mgv_build_decoder, &c, (const void *[]){ ids, input }, NULL, &v));
+    if (kind == MGV_KNOWN_GATED)
+        RET(check_shown(&c, st, clip, known));
 fail:
     printf("golden model: %s %s: %d vectors%s\n", s->backend->name, name, v.compared, ret < 0 ? ", FAILED" : "");
     mgv_freep(&clip);
@@ -370,7 +390,8 @@ static int check_small(const Subject *s)
 
 static int check_small_known(const Subject *s)
 {
-    return check_known(s, MGV_KNOWN_ZERO) | check_known(s, MGV_KNOWN_PADDED) | check_nothing_known(s);
+    return check_known(s, MGV_KNOWN_ZERO) | check_known(s, MGV_KNOWN_PADDED) | check_known(s, MGV_KNOWN_GATED) |
+           check_nothing_known(s);
 }
 
 /* Open a model for some checks. */

@@ -159,7 +159,7 @@ static void test_known_pixels(void)
     }
     CU_ASSERT_EQUAL(parse_with(&c, "tokenizer.known_pixels", "all"), MAGVIT_ERROR_MODEL);
     CU_ASSERT_STRING_EQUAL(unit_line, "model: metadata \"tokenizer.known_pixels\" is \"all\", expected "
-                                      "\"none\", \"zero\" or \"padded\"");
+                                      "\"none\", \"zero\", \"padded\" or \"gated\"");
 }
 
 /* Each bad value is one line that names the key. */

@@ -51,8 +51,27 @@ static void test_known_input(void)
     c.known_pixels = MGV_KNOWN_PADDED;
     mgv_known_input(&c, clip, known, out);
     CU_ASSERT(!memcmp(out, padded, sizeof(out)));
+    c.known_pixels = MGV_KNOWN_GATED;
+    mgv_known_input(&c, clip, known, out);
+    CU_ASSERT(!memcmp(out, padded, sizeof(out)));
     mgv_known_input(&c, NULL, NULL, out);
     CU_ASSERT(!memcmp(out, none, sizeof(out)));
+}
+
+static void test_known_show(void)
+{
+    static const float given[] = { 0.5f, 0.25f, 1, 0.5f, 0.25f, 1 };
+    static const float gate[]  = { 0, -1000 };
+    static const uint8_t known[] = { 0, 1 }, nothing[2];
+    static const float want[] = { 0.5f, 0.125f, 0, 0.5f, 0, -1 };
+    MgvConfig c = { .frames = 1, .height = 1, .width = 2, .known_pixels = MGV_KNOWN_GATED };
+    float clip[] = { 0.5f, 0, -1, 0.5f, 0, -1 }, same[6];
+
+    memcpy(same, clip, sizeof(clip));
+    mgv_known_show(&c, given, nothing, gate, clip);
+    CU_ASSERT(!memcmp(clip, same, sizeof(clip)));
+    mgv_known_show(&c, given, known, gate, clip);
+    CU_ASSERT(!memcmp(clip, want, sizeof(clip)));
 }
 
 static void test_plan(void)
@@ -63,9 +82,13 @@ static void test_plan(void)
     MgvShape s;
     int ops;
 
-    CU_ASSERT_EQUAL(c.known_pixels, MGV_KNOWN_ZERO);
+    CU_ASSERT_EQUAL(c.known_pixels, MGV_KNOWN_GATED);
     CU_ASSERT_EQUAL_FATAL(mgv_build_decoder(&p, &c, 2, st, &unit_log), 0);
     CU_ASSERT_EQUAL(p->nb_inputs, 2);
+    CU_ASSERT_EQUAL(p->nb_outputs, 2);
+    CU_ASSERT_FATAL(mgv_plan_find_output(p, "gate") >= 0);
+    s = p->tensors[mgv_plan_find_output(p, "gate")].shape;
+    CU_ASSERT(s.n == 2 && s.t == c.frames && s.h == c.height && s.w == c.width && s.c == 1);
     CU_ASSERT_FATAL(mgv_plan_find_input(p, "known") >= 0);
     s = p->tensors[mgv_plan_find_input(p, "known")].shape;
     CU_ASSERT(s.n == 2 && s.t == c.frames && s.h == c.height && s.w == c.width && s.c == 4);
@@ -75,8 +98,10 @@ static void test_plan(void)
     c.known_pixels = MGV_KNOWN_NONE;
     CU_ASSERT_EQUAL_FATAL(mgv_build_decoder(&p, &c, 2, st, &unit_log), 0);
     CU_ASSERT_EQUAL(p->nb_inputs, 1);
+    CU_ASSERT_EQUAL(p->nb_outputs, 1);
     CU_ASSERT(mgv_plan_find_input(p, "known") < 0);
-    CU_ASSERT_EQUAL(ops - p->nb_ops, 3 * 3 + 2); // two convolutions and a sum a level, poolings between them
+    // two convolutions and a sum a level, poolings between them, the gate
+    CU_ASSERT_EQUAL(ops - p->nb_ops, 3 * 3 + 2 + 1);
     mgv_plan_free(&p);
     mgv_config_uninit(&c);
     mgv_safetensors_close(&st);
@@ -122,6 +147,7 @@ CU_ErrorCode add_tokenizer_suite(void)
 {
     static const UnitTest tests[] = {
         { "what the decoder sees", test_known_input },
+        { "what shows through", test_known_show },
         { "decoder with two inputs", test_plan },
         { "parameters of a file", test_parameters },
         { "model without the pyramid", test_no_pyramid },
