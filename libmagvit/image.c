@@ -208,6 +208,20 @@ void mgv_picture_get(const MgvPicture *p, MagvitFrame *f)
     }
 }
 
+void mgv_picture_hold(MgvPicture *dst, const MgvPicture *src)
+{
+    MgvPicture old = *dst;
+
+    mgv_picture_copy(dst, src);
+    dst->pts      = old.pts;
+    dst->duration = old.duration;
+    dst->number   = old.number;
+    dst->cut      = old.cut;
+    dst->same     = old.same;
+    dst->bad      = old.bad;
+    dst->held     = 1;
+}
+
 void mgv_picture_copy(MgvPicture *dst, const MgvPicture *src)
 {
     MgvPicture old = *dst;

@@ -173,7 +173,17 @@ typedef struct MagvitFrame {
     int64_t source;        ///< out: 0-based number of the sent frame it is, or comes after; -1: none
     int     generated;     ///< out: 1 if any sample was synthesised
     int64_t window;        ///< out: number of the window that made it; -1 if none did
-    uint8_t reserved[64];  ///< zero
+    /**
+     * MAGVIT_TASK_INTERP input only: 1 if the frame begins a scene, default 0. No frame is made from both sides of
+     * it: the frame before is held until it. Number and times of the output frames are those without the cut.
+     */
+    int     scene_cut;
+    /**
+     * MAGVIT_TASK_INTERP input only, and only with MagvitParams.repair: 1 if the frame is bad, default 0. Only its
+     * times count; its samples, which must be there, are shown if no good frame is near.
+     */
+    int     replace;
+    uint8_t reserved[56];  ///< zero
 } MagvitFrame;
 
 /** Receives one line without newline. Called from the thread that calls the library. */
@@ -270,7 +280,22 @@ typedef struct MagvitParams {
     /* models whose decoder sees given pixels, see MagvitInfo.known_pixels; others ignore it */
     int known_pixels;          ///< 1: show them, 0: decode from codes alone, to compare; [0,1], default 1
 
-    uint8_t reserved[124];     ///< zero
+    /* MAGVIT_TASK_INTERP, more */
+    /**
+     * Two neighbouring frames are the same if in no block of 16x16 samples of a plane the mean absolute difference
+     * is above this many percent of the full scale, [0,100]; 0: never. No frame is made between them, the earlier
+     * one is held. Default 0.1, a quarter of a step of 8 bits.
+     */
+    double dup_threshold;
+    /**
+     * 1: keep the rate (factor must be 1) and make frames anew: those that MagvitFrame.replace marks, and those that
+     * are the same as the one before (see dup_threshold). They are made from the nearest good frames of their scene,
+     * or hold one if there is none on one side, or if more than T-2 follow each other (one warning). Good frames
+     * leave as they came. Delays the stream by up to T-1 frames, and holds up to 3T of them. [0,1], default 0
+     */
+    int repair;
+
+    uint8_t reserved[112];     ///< zero
 } MagvitParams;
 
 /** Geometry and timing of the frames that a session gives out. */

@@ -31,9 +31,6 @@
 
 #include "libmagvit/video.h"
 
-#define MAX_SIZE 32768
-#define MAX_OVERLAP 8
-#define DEFAULT_TILE_OVERLAP 32
 #define MAX_PTS (INT64_MAX / 64) ///< so that times in a finer base fit
 
 /** What to give out next. */
@@ -70,130 +67,15 @@ struct MagvitSession {
     int64_t current;      ///< next source frame to be shown; INTERP: left of the current gap
     int64_t window;       ///< index on the absolute grid
     int rendered;         ///< -1: not yet, else what mgv_render_window() said
+    int warned_long;      ///< repair: of too many bad frames in a row
     int64_t made;         ///< PREDICT, GENERATE: frames so far
     int slot;             ///< PREDICT, GENERATE: next of the window
     Position back;        ///< before the frame that next_output() gave
 
     MgvPicture *work;     ///< the frame that goes out
-    MgvPicture *tail[MAX_OVERLAP]; ///< end of the last window, to cross-fade with
-    int64_t tail_number[MAX_OVERLAP]; ///< -1: nothing
+    MgvPicture *tail[MGV_MAX_OVERLAP]; ///< end of the last window, to cross-fade with
+    int64_t tail_number[MGV_MAX_OVERLAP]; ///< -1: nothing
 };
-
-/* ---- parameters ----------------------------------------------------------- */
-
-void magvit_default_params(MagvitParams *p, enum MagvitTask task)
-{
-    *p = (MagvitParams){
-        .task               = task,
-        .format             = { MAGVIT_MODEL_YUV, 8, 0, 1, 1, 0 },
-        .time_base          = { 0, 1 },
-        .frame_rate         = { 0, 1 },
-        .choice_temperature = -1,
-        .temperature        = -1,
-        .top_p              = 1,
-        .tile_overlap       = DEFAULT_TILE_OVERLAP,
-        .overlap            = task == MAGVIT_TASK_INTERP ? 0 : 4,
-        .factor             = 2,
-        .rate               = { 0, 1 },
-        .cond_frames        = 1,
-        .class_id           = -1,
-        .known_pixels       = 1,
-    };
-}
-
-typedef struct Check {
-    const char *field;
-    int64_t value, min, max;
-} Check;
-
-static int check_all(const Check *c, int n, const MagvitLogger *log)
-{
-    for (int i = 0; i < n; i++)
-        if (c[i].value < c[i].min || c[i].value > c[i].max) {
-            mgv_err(log, "%s is %lld, must be in [%lld,%lld]", c[i].field, (long long)c[i].value,
-                    (long long)c[i].min, (long long)c[i].max);
-            return MAGVIT_ERR(EINVAL);
-        }
-    return 0;
-}
-
-static int check_rational(const char *field, MagvitRational r, int needed, const MagvitLogger *log)
-{
-    if (r.den > 0 && r.num >= !!needed)
-        return 0;
-    mgv_err(log, "%s is %d/%d, must be a positive fraction", field, r.num, r.den);
-    return MAGVIT_ERR(EINVAL);
-}
-
-static int check_chroma(const char *field, int value, int shift, const MagvitLogger *log)
-{
-    if (value % (1 << shift) == 0)
-        return 0;
-    mgv_err(log, "%s is %d, must be a multiple of %d for this pixel format", field, value, 1 << shift);
-    return MAGVIT_ERR(EINVAL);
-}
-
-static int check_params(const MagvitParams *p, const MgvSynth *s)
-{
-    const int frames = s->window[0], half = MGV_MIN(s->window[1], s->window[2]) / 2;
-    const Check common[] = {
-        { "task", p->task, 0, MAGVIT_TASK_NB - 1 },
-        { "width", p->width, 1, MAX_SIZE },
-        { "height", p->height, 1, MAX_SIZE },
-        { "first_index", p->first_index, 0, INT64_MAX / 64 },
-        { "scale", p->scale, 0, MAGVIT_SCALE_FIT },
-        { "tile_overlap", p->tile_overlap, 0, half },
-        { "overlap", p->overlap, 0, MGV_MIN(MAX_OVERLAP, frames / 2) },
-    };
-    const Check interp[] = { { "factor", p->factor, 0, MGV_MIN(15, frames - 1) } };
-    const Check inpaint[] = {
-        { "x", p->x, 0, p->width },
-        { "y", p->y, 0, p->height },
-        { "w", p->w, 0, p->width - p->x },
-        { "h", p->h, 0, p->height - p->y },
-    };
-    const Check outpaint[] = {
-        { "out_width", p->out_width, p->width, MAX_SIZE },
-        { "out_height", p->out_height, p->height, MAX_SIZE },
-        { "x", p->x, 0, p->out_width - p->width },
-        { "y", p->y, 0, p->out_height - p->height },
-    };
-    const Check predict[] = {
-        { "frames", p->frames, 1, INT_MAX },
-        { "cond_frames", p->cond_frames, 1, frames - 1 },
-    };
-    int ret;
-
-    if (frames > MGV_MAX_FRAMES) {
-        mgv_err(s->log, "the model's windows have %d frames, at most %d are supported", frames, MGV_MAX_FRAMES);
-        return MAGVIT_ERR(ENOTSUP);
-    }
-    RET(check_all(common, MGV_ARRAY_LEN(common), s->log));
-    RET(mgv_format_check(&p->format, s->log));
-    RET(check_rational("time_base", p->time_base, p->task != MAGVIT_TASK_GENERATE, s->log));
-    RET(check_rational("frame_rate", p->frame_rate, p->task == MAGVIT_TASK_GENERATE, s->log));
-    switch (p->task) {
-    case MAGVIT_TASK_INTERP:
-        RET(check_all(interp, MGV_ARRAY_LEN(interp), s->log));
-        if (!p->factor)
-            RET(check_rational("rate", p->rate, 1, s->log));
-        break;
-    case MAGVIT_TASK_INPAINT:
-        RET(check_all(inpaint, MGV_ARRAY_LEN(inpaint), s->log));
-        break;
-    case MAGVIT_TASK_OUTPAINT:
-        RET(check_all(outpaint, MGV_ARRAY_LEN(outpaint), s->log));
-        RET(check_chroma("x", p->x, p->format.chroma_w, s->log));
-        RET(check_chroma("y", p->y, p->format.chroma_h, s->log));
-        break;
-    default:
-        RET(check_all(predict, MGV_ARRAY_LEN(predict), s->log));
-    }
-    return 0;
-
-fail:
-    return ret;
-}
 
 /* ---- the ring ------------------------------------------------------------- */
 
@@ -206,6 +88,12 @@ static MgvPicture *frame_at(const MagvitSession *s, int64_t number)
 static const MgvPicture *source_picture(void *opaque, int64_t number)
 {
     return frame_at(opaque, number);
+}
+
+/** The frames there are, and if so narrowed to the scene of number at. */
+static MgvFrames frames(MagvitSession *s)
+{
+    return (MgvFrames){ s->first, s->end - 1, s->eof, source_picture, s };
 }
 
 static void drop_before(MagvitSession *s, int64_t number)
@@ -271,8 +159,13 @@ static int64_t window_end(const MagvitSession *s)
     }
 }
 
-static int is_ready(const MagvitSession *s)
+static int is_ready(MagvitSession *s)
 {
+    MgvFrames f = frames(s);
+    MgvRepair plan;
+
+    if (s->p.repair && !s->eof)
+        return s->end - s->current > 1 && mgv_repair_plan(&plan, s->synth.window[0], s->current, &f) >= 0;
     return s->eof || s->sent > window_end(s);
 }
 
@@ -326,6 +219,18 @@ static int set_times(MagvitSession *s, MgvPicture *pic, const MagvitFrame *in)
     return 0;
 }
 
+/** What the next frame is, beside its samples. */
+static void set_marks(const MagvitSession *s, MgvPicture *pic, const MagvitFrame *in)
+{
+    const MgvPicture *before = s->end > s->first ? frame_at(s, s->end - 1) : NULL;
+
+    pic->held = 0;
+    pic->cut  = in->scene_cut;
+    pic->same = !pic->cut && before && s->p.task == MAGVIT_TASK_INTERP &&
+                mgv_picture_same(before, pic, s->p.dup_threshold);
+    pic->bad  = s->p.repair && (in->replace || pic->same);
+}
+
 int magvit_send_frame(MagvitSession *s, const MagvitFrame *in)
 {
     MgvPicture *pic;
@@ -345,6 +250,7 @@ int magvit_send_frame(MagvitSession *s, const MagvitFrame *in)
     mgv_picture_put(pic, in, s->src.x, s->src.y, s->p.width, s->p.height);
     if (pic->mask)
         set_mask(&s->p, pic, in);
+    set_marks(s, pic, in);
     s->sent = ++s->end;
     return 0;
 
@@ -371,7 +277,7 @@ static int next_interp(MagvitSession *s, Output *o)
     int slot;
 
     for (;;) {
-        int hold = s->current == s->end - 1;
+        int hold = s->current == s->end - 1, copy = hold;
         int64_t t0, t1;
 
         if (!is_ready(s))
@@ -380,17 +286,57 @@ static int next_interp(MagvitSession *s, Output *o)
             return MAGVIT_ERROR_EOF;
         t0 = frame_at(s, s->current)->pts;
         t1 = hold ? t0 + last_duration(s) : frame_at(s, s->current + 1)->pts;
+        if (!hold)
+            copy = frame_at(s, s->current + 1)->cut || frame_at(s, s->current + 1)->same;
         s->back = position(s);
         if (mgv_timeline_next(&s->timeline, t0, t1, &slot, &o->pts, &o->duration)) {
-            slot      = hold ? 0 : slot;
+            slot      = copy ? 0 : slot;
             o->number = s->current + (slot == factor);
             o->slot   = slot % factor ? (int)(s->current - s->window * gaps) * factor + slot : -1;
             return 0;
         }
         if (++s->current == (s->window + 1) * gaps)
             next_window(s);
+        if (!hold && frame_at(s, s->current)->cut) // the other scene's part of the window
+            s->rendered = -1;
         drop_before(s, s->window * gaps);
     }
+}
+
+static int next_replaced(MagvitSession *s, Output *o)
+{
+    const int slots = s->synth.window[0];
+    MgvFrames f = frames(s);
+    MgvRepair plan;
+    MgvPicture *pic;
+    int slot, ret;
+
+    if (!is_ready(s))
+        return MAGVIT_ERR(EAGAIN);
+    if (s->current >= s->end)
+        return MAGVIT_ERROR_EOF;
+    RET(mgv_repair_plan(&plan, slots, s->current, &f));
+    pic = frame_at(s, s->current);
+    s->back = position(s);
+    mgv_timeline_next(&s->timeline, pic->pts, s->current + 1 < s->end ? frame_at(s, s->current + 1)->pts :
+                      pic->pts + last_duration(s), &slot, &o->pts, &o->duration);
+    mgv_timeline_reset(&s->timeline);
+    if (pic->cut || (plan.window >= 0 && plan.window != s->window))
+        s->rendered = -1;
+    if (plan.window >= 0)
+        s->window = plan.window;
+    if (plan.too_long && !s->warned_long++)
+        mgv_warn(s->synth.log, "more than %d frames from number %lld on are bad or frozen: the last good one is held",
+                 slots - 2, (long long)(s->current - s->p.first_index));
+    if (plan.window < 0 && plan.from < s->current)
+        mgv_picture_hold(pic, frame_at(s, plan.from));
+    o->number = plan.from;
+    o->slot   = plan.window < 0 ? -1 : (int)(s->current - plan.window);
+    drop_before(s, s->current++ - 2 * slots);
+    return 0;
+
+fail:
+    return ret;
 }
 
 static int ensure_window(MagvitSession *s);
@@ -490,7 +436,7 @@ static int next_predict(MagvitSession *s, Output *o)
 static int next_output(MagvitSession *s, Output *o)
 {
     switch (s->p.task) {
-    case MAGVIT_TASK_INTERP:   return next_interp(s, o);
+    case MAGVIT_TASK_INTERP:   return s->p.repair ? next_replaced(s, o) : next_interp(s, o);
     case MAGVIT_TASK_INPAINT:
     case MAGVIT_TASK_OUTPAINT: return next_repair(s, o);
     default:                   return next_predict(s, o);
@@ -499,13 +445,18 @@ static int next_output(MagvitSession *s, Output *o)
 
 /* ---- output --------------------------------------------------------------- */
 
-static void place_window(const MagvitSession *s, MgvWindow *w)
+static void place_window(MagvitSession *s, MgvWindow *w)
 {
     const int slots = s->synth.window[0];
+    MgvFrames f = frames(s);
 
     switch (s->p.task) {
     case MAGVIT_TASK_INTERP:
-        mgv_window_interp(w, slots, s->timeline.factor, s->window, s->first, s->end - 1);
+        mgv_scene(&f, s->back.current);
+        if (s->p.repair)
+            mgv_window_replace(w, slots, s->window, &f);
+        else
+            mgv_window_interp(w, slots, s->timeline.factor, s->window, f.first, f.last);
         break;
     case MAGVIT_TASK_INPAINT:
     case MAGVIT_TASK_OUTPAINT:
@@ -609,7 +560,7 @@ int magvit_receive_frame(MagvitSession *s, MagvitFrame *out)
     out->color     = s->work->color;
     out->pts       = o.pts;
     out->duration  = o.duration;
-    out->source    = MGV_MIN(o.number, s->sent - 1) - s->p.first_index;
+    out->source    = (s->p.repair ? s->back.current : MGV_MIN(o.number, s->sent - 1)) - s->p.first_index;
     out->generated = s->work->generated;
     out->window    = s->work->window;
     return 0;
@@ -653,7 +604,7 @@ void magvit_session_flush(MagvitSession *s)
         s->window = s->current / mgv_window_gaps(slots, s->timeline.factor);
     else if (s->p.task == MAGVIT_TASK_INPAINT || s->p.task == MAGVIT_TASK_OUTPAINT)
         s->window = s->current / (slots - s->p.overlap);
-    for (int i = 0; i < MAX_OVERLAP; i++)
+    for (int i = 0; i < MGV_MAX_OVERLAP; i++)
         s->tail_number[i] = -1;
     mgv_timeline_reset(&s->timeline);
     atomic_store(&s->progress.done, 0);
@@ -703,10 +654,10 @@ int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitPar
     }
     s->p     = *p;
     s->synth = *synth;
-    s->cap   = synth->window[0] + 1;
-    if (p->tile_overlap == DEFAULT_TILE_OVERLAP) // small models cannot have it
-        s->p.tile_overlap = MGV_MIN(DEFAULT_TILE_OVERLAP, MGV_MIN(synth->window[1], synth->window[2]) / 2);
-    RET(check_params(&s->p, synth));
+    s->cap   = synth->window[0] * (p->repair ? 3 : 1) + 1;
+    if (p->tile_overlap == MGV_TILE_OVERLAP) // small models cannot have it
+        s->p.tile_overlap = MGV_MIN(MGV_TILE_OVERLAP, MGV_MIN(synth->window[1], synth->window[2]) / 2);
+    RET(mgv_params_check(&s->p, synth));
     RET(set_output(s));
     if (!(s->ring = mgv_calloc(s->cap, sizeof(*s->ring))))
         RET(MAGVIT_ERR(ENOMEM));
@@ -732,7 +683,7 @@ void magvit_session_close(MagvitSession **out)
         mgv_picture_free(&s->ring[i]);
     mgv_freep(&s->ring);
     mgv_picture_free(&s->work);
-    for (int i = 0; i < MAX_OVERLAP; i++)
+    for (int i = 0; i < MGV_MAX_OVERLAP; i++)
         mgv_picture_free(&s->tail[i]);
     if (s->synth.free)
         s->synth.free(s->synth.opaque);

@@ -78,6 +78,14 @@ typedef struct MgvSynth {
  */
 int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitParams *p);
 
+/* ---- params.c: what may be asked for ------------------------------------- */
+
+#define MGV_MAX_OVERLAP 8   ///< frames
+#define MGV_TILE_OVERLAP 32 ///< pixels, the default
+
+/** Is each field, but those of the decoding loop, in range for windows of s? MAGVIT_ERR(EINVAL) or ENOTSUP with a line. */
+int mgv_params_check(const MagvitParams *p, const MgvSynth *s);
+
 /* ---- image.c: pictures and colour --------------------------------------- */
 
 /** A picture that the library owns. */
@@ -92,6 +100,10 @@ typedef struct MgvPicture {
     MgvRect hole;      ///< bounding box of the mask's ones
     int64_t pts, duration;
     int64_t number;    ///< of the frame in the whole stream
+    int cut;           ///< begins a scene
+    int same;          ///< as the frame before it, by dup_threshold
+    int bad;           ///< to be made from others
+    int held;          ///< bad, and its samples are those of a good frame before it by now
     int generated;
     int64_t window;
 } MgvPicture;
@@ -110,6 +122,8 @@ void mgv_picture_clear(MgvPicture *p);
 void mgv_picture_put(MgvPicture *p, const MagvitFrame *f, int x, int y, int w, int h);
 /** Copy samples to the caller's planes. */
 void mgv_picture_get(const MgvPicture *p, MagvitFrame *f);
+/** Copy samples and colour, not what a picture is and when it is shown. */
+void mgv_picture_hold(MgvPicture *dst, const MgvPicture *src);
 /** Copy samples, mask and properties between pictures of one kind. */
 void mgv_picture_copy(MgvPicture *dst, const MgvPicture *src);
 /** Samples of dst become (1-phi) dst + phi src, rounded; alpha plane only if alpha is 1, else colour planes. */
@@ -200,7 +214,7 @@ typedef struct MgvWindow {
 
 /** Gaps between source frames that one window covers: floor((T-1)/factor); 1 for factor 1. */
 int mgv_window_gaps(int slots, int factor);
-/** Interpolation: frames index*gaps + i at slots i*factor, those within [first,last]. */
+/** Interpolation: frames index*gaps + i, clamped to [first,last], at slots i*factor. */
 void mgv_window_interp(MgvWindow *w, int slots, int factor, int64_t index, int64_t first, int64_t last);
 /** One to one: frames index*(T-overlap) + i, clamped to [first,last]. */
 void mgv_window_repair(MgvWindow *w, int slots, int overlap, int64_t index, int64_t first, int64_t last);
@@ -310,5 +324,37 @@ int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress);
 
 /** Write what is unknown of a slot of the last window into dst, which holds a copy of the source frame or of the one before. */
 int mgv_render_slot(MgvRender *r, int slot, MgvPicture *dst);
+
+/* ---- scene.c: what frames say of each other ------------------------------ */
+
+/** Numbers of the frames of a ring; last is first - 1 if there is none. */
+typedef struct MgvFrames {
+    int64_t first, last;
+    int complete;         ///< no frame follows
+    MgvPictureFn *fn;     ///< gives those within [first,last]
+    void *opaque;
+} MgvFrames;
+
+/** Is the mean absolute difference of every 16x16 block of every plane within percent of the full scale? */
+int mgv_picture_same(const MgvPicture *a, const MgvPicture *b, double percent);
+
+/** Narrow f, which holds frame number at, to the scene of it. */
+void mgv_scene(MgvFrames *f, int64_t at);
+
+/** How a frame comes about when bad ones are made anew. */
+typedef struct MgvRepair {
+    int64_t from;   ///< good frame: itself, the one before it that the made one starts from, or one to hold
+    int64_t window; ///< number of the first frame of the window that makes it, -1: it is a copy
+    int too_long;   ///< a copy as more than T-2 bad frames follow each other
+} MgvRepair;
+
+/**
+ * Plan frame number at, for windows of so many slots. The window is that of the absolute grid [k (T-1), (k+1) (T-1)]
+ * if it holds the bad frames and the good ones round them, else one with the bad frames in its middle.
+ * @return 0, or MAGVIT_ERR(EAGAIN) if it depends on frames to come
+ */
+int mgv_repair_plan(MgvRepair *out, int slots, int64_t at, const MgvFrames *f);
+/** Good frames from number start on, those beyond the scene that f is narrowed to repeat its ends. */
+void mgv_window_replace(MgvWindow *w, int slots, int64_t start, const MgvFrames *f);
 
 #endif /* MAGVIT_VIDEO_H */

@@ -50,11 +50,8 @@ void mgv_window_interp(MgvWindow *w, int slots, int factor, int64_t index, int64
     int gaps = mgv_window_gaps(slots, factor);
 
     window_init(w, slots, index);
-    for (int i = 0; i <= gaps; i++) {
-        int64_t source = index * gaps + i;
-        if (source >= first && source <= last)
-            w->source[i * factor] = source;
-    }
+    for (int i = 0; i <= gaps; i++)
+        w->source[i * factor] = MGV_CLAMP(index * gaps + i, first, last);
 }
 
 void mgv_window_repair(MgvWindow *w, int slots, int overlap, int64_t index, int64_t first, int64_t last)

@@ -355,6 +355,7 @@ static void test_no_flicker(void)
     for (int i = 0; i < s->nb_in; i++)
         memset(s->in[i].mem, 100, sizeof(s->in[i].mem));
     s->p.factor = 5;
+    s->p.dup_threshold = 0;
     CU_ASSERT_EQUAL(stream_run(s, &f), 0);
     for (int i = 0; i < s->nb_out; i++)
         for (int k = 0; k < 37 * 21 + 2 * 19 * 11; k++)

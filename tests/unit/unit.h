@@ -44,6 +44,7 @@
     X(cond) \
     X(window) \
     X(blend) \
+    X(scene) \
     X(session) \
     X(magvit)
 
