@@ -211,6 +211,7 @@ static void log_start(AVFilterContext *ctx)
     MagvitInfo info;
 
     magvit_get_info(s->shared->magvit, &info);
+    s->window = info.window[0];
     av_log(ctx, AV_LOG_INFO, "model %s, sha256 %.16s, backend %s, device %s, window %dx%dx%d, memory %zu MiB, seed %"PRId64"\n",
            info.name, info.sha256, info.backend, info.device,
            info.window[0], info.window[1], info.window[2],
@@ -227,6 +228,7 @@ static void close_all(FFMagvitFilter *s)
         av_frame_free(&props);
     av_fifo_freep2(&s->props);
     av_frame_free(&s->out);
+    av_frame_free(&s->pending);
 }
 
 static int config_output(AVFilterLink *outlink)
@@ -243,7 +245,7 @@ static int config_output(AVFilterLink *outlink)
     close_all(s);
     s->first_prop  = s->nb_sent = 0;
     s->last_source = -1;
-    s->next_pts    = AV_NOPTS_VALUE;
+    s->next_pts    = s->last_pts = AV_NOPTS_VALUE;
     s->status      = 0;
     s->props = av_fifo_alloc2(32, sizeof(AVFrame *), AV_FIFO_FLAG_AUTO_GROW);
     if (!s->props)
@@ -300,52 +302,6 @@ static void set_planes(MagvitFrame *frame, const AVFrame *av)
     }
 }
 
-static int send_frame(AVFilterContext *ctx, AVFrame *in)
-{
-    AVFilterLink *inlink = ctx->inputs[0];
-    FilterLink *il = ff_filter_link(inlink);
-    FFMagvitFilter *s = ctx->priv;
-    MagvitFrame frame = { 0 };
-    AVFrame *props;
-    int ret;
-
-    if (in->width != inlink->w || in->height != inlink->h || in->format != inlink->format) {
-        av_log(ctx, AV_LOG_ERROR, "Frame %"PRId64" is %dx%d %s, expected %dx%d %s: "
-               "the size and format of the input must not change\n", s->nb_sent,
-               in->width, in->height, av_get_pix_fmt_name(in->format),
-               inlink->w, inlink->h, av_get_pix_fmt_name(inlink->format));
-        return AVERROR(EINVAL);
-    }
-    if (FRAME_INTERLACED(in) && !s->warned_interlaced) {
-        av_log(ctx, AV_LOG_WARNING, "Input is interlaced, the result will have "
-               "combing artefacts; deinterlace it before\n");
-        s->warned_interlaced = 1;
-    }
-
-    set_planes(&frame, in);
-    frame.color.matrix     = in->colorspace;
-    frame.color.range      = in->color_range;
-    frame.color.chroma_loc = in->chroma_location;
-    if (av_pix_fmt_desc_get(in->format)->name[3] == 'j')
-        frame.color.range  = AVCOL_RANGE_JPEG;
-    frame.pts              = in->pts;
-    if (FRAME_DURATION_FOLLOWS || il->frame_rate.num <= 0 || il->frame_rate.den <= 0)
-        frame.duration     = FFMAX(FRAME_DURATION(in), 0);
-    if (s->prepare && (ret = s->prepare(ctx, &frame, s->nb_sent)) < 0)
-        return ret;
-
-    if (!(props = av_frame_alloc()))
-        return AVERROR(ENOMEM);
-    if ((ret = av_frame_copy_props(props, in)) < 0 ||
-        (ret = magvit_send_frame(s->session, &frame)) < 0 ||
-        (ret = av_fifo_write(s->props, &props, 1)) < 0) {
-        av_frame_free(&props);
-        return ret;
-    }
-    s->nb_sent++;
-    return 0;
-}
-
 static void remove_side_data(AVFrame *frame, const enum AVFrameSideDataType *types)
 {
     for (; *types != AV_FRAME_DATA_PANSCAN; types++)
@@ -366,6 +322,113 @@ static const enum AVFrameSideDataType of_one_frame[] = { // must not be sent twi
 static const enum AVFrameSideDataType of_time[] = { // wrong between two frames
     AV_FRAME_DATA_S12M_TIMECODE, AV_FRAME_DATA_GOP_TIMECODE, AV_FRAME_DATA_PANSCAN
 };
+
+static void set_frame(MagvitFrame *frame, const AVFrame *in)
+{
+    set_planes(frame, in);
+    frame->color.matrix     = in->colorspace;
+    frame->color.range      = in->color_range;
+    frame->color.chroma_loc = in->chroma_location;
+    if (av_pix_fmt_desc_get(in->format)->name[3] == 'j')
+        frame->color.range  = AVCOL_RANGE_JPEG;
+}
+
+/* Send with the properties of a frame. */
+static int submit(FFMagvitFilter *s, const MagvitFrame *frame, const AVFrame *from, int missing)
+{
+    AVFrame *props = av_frame_alloc();
+    int ret;
+
+    if (!props)
+        return AVERROR(ENOMEM);
+    if ((ret = av_frame_copy_props(props, from)) < 0 ||
+        (ret = magvit_send_frame(s->session, frame)) < 0)
+        goto fail;
+    if (missing) {
+        remove_side_data(props, of_one_frame);
+        remove_side_data(props, of_time);
+        FRAME_CLEAR_KEY(props);
+        props->pict_type = AV_PICTURE_TYPE_NONE;
+    }
+    if ((ret = av_fifo_write(s->props, &props, 1)) < 0)
+        goto fail;
+    s->nb_sent++;
+    return 0;
+
+fail:
+    av_frame_free(&props);
+    return ret;
+}
+
+/* One of the frames that are missing before in: evenly between it and the last. */
+static int send_missing(AVFilterContext *ctx, const AVFrame *in)
+{
+    FFMagvitFilter *s = ctx->priv;
+    MagvitFrame frame = { .replace = 1 };
+    AVFrame *last;
+
+    set_frame(&frame, in);
+    frame.pts = s->last_pts + av_rescale(++s->nb_made, in->pts - s->last_pts, s->nb_missing + 1);
+    av_fifo_peek(s->props, &last, 1, av_fifo_can_read(s->props) - 1); // the last one always stays
+    return submit(s, &frame, last, 1);
+}
+
+static int send_frame(AVFilterContext *ctx, const AVFrame *in)
+{
+    AVFilterLink *inlink = ctx->inputs[0];
+    FilterLink *il = ff_filter_link(inlink);
+    FFMagvitFilter *s = ctx->priv;
+    MagvitFrame frame = { 0 };
+    int ret;
+
+    if (FRAME_INTERLACED(in) && !s->warned_interlaced) {
+        av_log(ctx, AV_LOG_WARNING, "Input is interlaced, the result will have "
+               "combing artefacts; deinterlace it before\n");
+        s->warned_interlaced = 1;
+    }
+
+    set_frame(&frame, in);
+    frame.pts          = in->pts;
+    if (FRAME_DURATION_FOLLOWS || il->frame_rate.num <= 0 || il->frame_rate.den <= 0)
+        frame.duration = FFMAX(FRAME_DURATION(in), 0);
+    if (s->prepare && (ret = s->prepare(ctx, &frame, in, s->nb_sent)) < 0)
+        return ret;
+    return submit(s, &frame, in, 0);
+}
+
+/* The pending frame, or one that is missing before it. */
+static int send_next(AVFilterContext *ctx)
+{
+    FFMagvitFilter *s = ctx->priv;
+    int ret;
+
+    if (s->nb_made < s->nb_missing)
+        return send_missing(ctx, s->pending);
+    ret = send_frame(ctx, s->pending);
+    s->last_pts = s->pending->pts;
+    av_frame_free(&s->pending);
+    return ret;
+}
+
+static int take_frame(AVFilterContext *ctx)
+{
+    AVFilterLink *inlink = ctx->inputs[0];
+    FFMagvitFilter *s = ctx->priv;
+    int ret = ff_inlink_consume_frame(inlink, &s->pending);
+
+    if (ret <= 0)
+        return ret;
+    if (s->pending->width != inlink->w || s->pending->height != inlink->h || s->pending->format != inlink->format) {
+        av_log(ctx, AV_LOG_ERROR, "Frame %"PRId64" is %dx%d %s, expected %dx%d %s: "
+               "the size and format of the input must not change\n", s->nb_sent,
+               s->pending->width, s->pending->height, av_get_pix_fmt_name(s->pending->format),
+               inlink->w, inlink->h, av_get_pix_fmt_name(inlink->format));
+        return AVERROR(EINVAL);
+    }
+    s->nb_made    = 0;
+    s->nb_missing = s->missing ? s->missing(ctx, s->pending) : 0;
+    return 1;
+}
 
 /* Properties of the source frame, less what is untrue of this output frame. */
 static int set_props(FFMagvitFilter *s, const MagvitFrame *from, AVFrame *out, int resized)
@@ -399,6 +462,12 @@ static int set_props(FFMagvitFilter *s, const MagvitFrame *from, AVFrame *out, i
         FRAME_CLEAR_KEY(out);
         out->pict_type   = AV_PICTURE_TYPE_NONE;
         out->repeat_pict = 0;
+    }
+
+    if (invented) { // what was wrong with it is repaired
+        out->flags &= ~AV_FRAME_FLAG_CORRUPT;
+        if ((ret = av_dict_set(&out->metadata, "lavfi.magvit.repair", NULL, 0)) < 0)
+            return ret;
     }
 
     /* a frame that an earlier filter made stays marked as such */
@@ -456,11 +525,10 @@ int ff_magvit_activate(AVFilterContext *ctx)
         if (ret != AVERROR(EAGAIN))
             return ret;
 
-        if ((ret = ff_inlink_consume_frame(inlink, &frame)) < 0)
+        if (!s->pending && (ret = take_frame(ctx)) < 0)
             return ret;
-        if (ret > 0) {
-            ret = send_frame(ctx, frame);
-            av_frame_free(&frame);
+        if (s->pending) {
+            ret = send_next(ctx);
         } else if (ff_inlink_acknowledge_status(inlink, &s->status, &pts)) {
             if (s->next_pts == AV_NOPTS_VALUE && pts != AV_NOPTS_VALUE)
                 s->next_pts = av_rescale_q(pts, inlink->time_base, outlink->time_base);

@@ -63,12 +63,19 @@ typedef struct FFMagvitFilter {
     enum MagvitTask task;
     /** Fill the task's fields of par, whose other fields are set. Logs its own errors. */
     int (*set_params)(AVFilterContext *ctx, MagvitParams *par);
-    /** Add to frame number n (in->pts in inlink time base) before it is sent. May be NULL. */
-    int (*prepare)(AVFilterContext *ctx, MagvitFrame *frame, int64_t n);
+    /** Add to frame number n, made from in, before it is sent. May be NULL. */
+    int (*prepare)(AVFilterContext *ctx, MagvitFrame *frame, const AVFrame *in, int64_t n);
+    /** Number of frames that are missing before in, to be made; called once a frame. May be NULL. */
+    int64_t (*missing)(AVFilterContext *ctx, const AVFrame *in);
 
     /* state */
     struct FFMagvitModel *shared; ///< model, shared by the filters of the process
     MagvitSession *session;
+    int window;                 ///< frames that a window holds
+    AVFrame *pending;           ///< input that is not sent yet, NULL if there is none
+    int64_t nb_missing;         ///< frames that are missing before it
+    int64_t nb_made;            ///< of them, those that are sent
+    int64_t last_pts;           ///< of the last frame that came, inlink time base
     AVFrame *out;               ///< buffer for the next output frame, NULL if none is ready
     AVFifo *props;              ///< AVFrame*: properties of sent frames, oldest first
     int64_t first_prop;         ///< number of the oldest frame in props

@@ -149,7 +149,7 @@ static int set_params(AVFilterContext *ctx, MagvitParams *par)
 }
 
 /* A rectangle that moves: a mask for each frame; empty while it is outside. */
-static int prepare(AVFilterContext *ctx, MagvitFrame *frame, int64_t n)
+static int prepare(AVFilterContext *ctx, MagvitFrame *frame, const AVFrame *in, int64_t n)
 {
     MagvitInpaintContext *s = ctx->priv;
     int width = s->vars[VAR_IW], height = s->vars[VAR_IH], ret;

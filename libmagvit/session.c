@@ -226,9 +226,9 @@ static void set_marks(const MagvitSession *s, MgvPicture *pic, const MagvitFrame
 
     pic->held = 0;
     pic->cut  = in->scene_cut;
-    pic->same = !pic->cut && before && s->p.task == MAGVIT_TASK_INTERP &&
+    pic->same = !pic->cut && !in->replace && before && before->bad < 2 && s->p.task == MAGVIT_TASK_INTERP &&
                 mgv_picture_same(before, pic, s->p.dup_threshold);
-    pic->bad  = s->p.repair && (in->replace || pic->same);
+    pic->bad  = !s->p.repair ? 0 : in->replace ? 2 : pic->same;
 }
 
 int magvit_send_frame(MagvitSession *s, const MagvitFrame *in)

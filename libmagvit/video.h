@@ -102,7 +102,7 @@ typedef struct MgvPicture {
     int64_t number;    ///< of the frame in the whole stream
     int cut;           ///< begins a scene
     int same;          ///< as the frame before it, by dup_threshold
-    int bad;           ///< to be made from others
+    int bad;           ///< to be made from others: 1 as it is frozen, 2 as it is marked, then its samples say nothing
     int held;          ///< bad, and its samples are those of a good frame before it by now
     int generated;
     int64_t window;

@@ -20,9 +20,12 @@ test_interp_known() {
 
 test_interp_count() {
     n=1
-    while [ $n -le 20 ]; do
+    while [ $n -le 40 ]; do
         md5 "$(source 16x16 25 $n gray)" "magvit_interp=factor=3:$opts" > "$tmp/out" || return 1
         count "$n frames" $((3 * n)) "$tmp/out" || return 1
+        # at 60 of 25: all k/60 before n/25
+        md5 "$(source 16x16 25 $n gray)" "magvit_interp=60:$opts" > "$tmp/out" || return 1
+        count "$n frames to 60" $(((12 * n + 4) / 5)) "$tmp/out" || return 1
         n=$((n + 1))
     done
     for factor in 1 2 5 7 15; do
@@ -41,21 +44,24 @@ test_interp_hold() {
     [ "$(cat "$tmp/n")" = 5 ] || note "held frames are marked as generated"
 }
 
+# what makes a frame for every gap, whatever is shown
+every=scd=none:dup_threshold=0:$opts
+
 test_interp_stamps() {
     {
-        stamps "$(source 16x16 30000/1001 9 gray)" "magvit_interp=factor=2:$opts" &&
-        stamps "$(source 16x16 24 4 gray)" "magvit_interp=factor=15:$opts" &&
-        stamps "$(source 16x16 24 9 gray)" "magvit_interp=60:$opts" &&
-        stamps "$(source 16x16 24000/1001 9 gray)" "magvit_interp=source_fps*5/2:$opts" &&
-        stamps "$(source 16x16 25 5 gray)" "magvit_interp=$opts" &&
-        stamps "$(source 16x16 25 1 gray)" "magvit_interp=factor=3:$opts"
+        stamps "$(source 16x16 30000/1001 9 gray)" "magvit_interp=factor=2:$every" &&
+        stamps "$(source 16x16 24 4 gray)" "magvit_interp=factor=15:$every" &&
+        stamps "$(source 16x16 24 9 gray)" "magvit_interp=60:$every" &&
+        stamps "$(source 16x16 24000/1001 9 gray)" "magvit_interp=source_fps*5/2:$every" &&
+        stamps "$(source 16x16 25 5 gray)" "magvit_interp=$every" &&
+        stamps "$(source 16x16 25 1 gray)" "magvit_interp=factor=3:$every"
     } | with_reference interp-stamps
 }
 
 test_interp_variable_rate() {
     # frames 0 1 2 5 9 10 14 of 25 a second, and a stream that starts late
     src="$(source 16x16 25 15 gray),select=lt(n\,3)+eq(n\,5)+eq(n\,9)+eq(n\,10)+eq(n\,14)"
-    stamps "$src" "setpts=PTS+7,magvit_interp=factor=4:$opts" > "$tmp/stamps" || return 1
+    stamps "$src" "setpts=PTS+7,magvit_interp=factor=4:$every" > "$tmp/stamps" || return 1
     # how long the last frame is held depends on its duration, which FFmpeg 5.1 does not know
     head -n 26 "$tmp/stamps" | with_reference interp-variable-rate &&
     count "variable rate" 29 "$tmp/stamps"
@@ -89,6 +95,118 @@ test_interp_shards() {
     md5 "$(source 32x32 10 13 gray),trim=start_frame=6" "magvit_interp=factor=5:first_index=6:$opts" > "$tmp/tail" || return 1
     tail -n 35 "$tmp/whole" > "$tmp/expected"
     same "second part" "$tmp/expected" "$tmp/tail"
+}
+
+test_interp_fps() {
+    while read -r fps expected; do
+        got=$(timeout 60 "$FFPROBE" -v error -f lavfi -show_entries stream=r_frame_rate -of csv=p=0 \
+            "$(source 16x16 24000/1001 3 gray),magvit_interp=fps=$fps:$opts")
+        [ "$got" = "$expected" ] || note "fps=$fps: $got, expected $expected" || return 1
+    done <<END
+60 60/1
+60000/1001 60000/1001
+ntsc 30000/1001
+pal 25/1
+film 24/1
+2*film 48/1
+ntsc_film*2 48000/1001
+source 24000/1001
+source*3 72000/1001
+source_fps*5/2 60000/1001
+source_fps+1 25001/1001
+max(source_fps\,50) 50/1
+END
+    src=$(source 16x16 24000/1001 3 gray)
+    md5 "$src" "magvit_interp=$opts" > "$tmp/a" && md5 "$src" "magvit_interp=source_fps*2:$opts" > "$tmp/b" || return 1
+    count "default" 6 "$tmp/a" && same "default" "$tmp/a" "$tmp/b"
+}
+
+# marks: pts and whether generated, of the frames after the geometry
+marks() { stamps "$1" "$2" | awk 'NR > 1 { print $1, $2 }'; }
+
+test_interp_scd() {
+    for format in gray16le gbrpf32le yuv420p; do
+        # another scene from frame 7 of 14 on, in the middle of a window
+        clip="testsrc2=size=32x24:rate=5,trim=end_frame=14,lutyuv=y=negval:enable='gte(n\,7)',format=$format"
+        marks "$clip" "magvit_interp=factor=4:scd=none:$opts" > "$tmp/none" &&
+        marks "$clip" "magvit_interp=factor=4:$opts" > "$tmp/fdiff" || return 1
+        count "$format scd=none" 56 "$tmp/none" || return 1
+        # times and number are equal, the gap before the cut alone is held
+        awk 'NR >= 26 && NR <= 28 { sub(/1$/, "0") } { print }' "$tmp/none" > "$tmp/expected"
+        same "$format scd=fdiff" "$tmp/expected" "$tmp/fdiff" && differ "$format scd" "$tmp/none" "$tmp/fdiff" || return 1
+    done
+    md5 "$clip" "magvit_interp=factor=4:$opts" > "$tmp/a" && md5 "$clip" null | sed -n 7p > "$tmp/left" || return 1
+    sed -n 26,28p "$tmp/a" | sort -u > "$tmp/held"
+    same "held before the cut" "$tmp/left" "$tmp/held" || return 1
+    # the second scene is what it is without the first one
+    md5 "$clip,trim=start_frame=7" "magvit_interp=factor=4:first_index=7:$opts" > "$tmp/alone" || return 1
+    tail -n 28 "$tmp/a" > "$tmp/second"
+    same "second scene" "$tmp/alone" "$tmp/second" || return 1
+    # what was found before counts
+    md5 "$clip" "magvit_interp=factor=4:scd=none:$opts" > "$tmp/b" &&
+    md5 "$clip" "scdet=threshold=10,magvit_interp=factor=4:$opts" > "$tmp/c" &&
+    md5 "$clip" "scdet=threshold=100,magvit_interp=factor=4:$opts" > "$tmp/d" &&
+    md5 "$clip" "select=gte(scene\,0),magvit_interp=factor=4:$opts" > "$tmp/e" &&
+    md5 "$clip" "scdet=threshold=10,magvit_interp=factor=4:scd=none:$opts" > "$tmp/f" &&
+    md5 "$clip" "magvit_interp=factor=4:scd_threshold=100:$opts" > "$tmp/g" || return 1
+    same "scdet" "$tmp/a" "$tmp/c" && same "scdet finds nothing" "$tmp/b" "$tmp/d" && same "select" "$tmp/a" "$tmp/e" &&
+    same "scd=none beats scdet" "$tmp/b" "$tmp/f" && same "scd_threshold=100" "$tmp/b" "$tmp/g" && differ "cut" "$tmp/a" "$tmp/b"
+}
+
+test_interp_dup() {
+    # every frame twice
+    clip="$(source 32x24 2 6 yuv420p),fps=4"
+    marks "$clip" "magvit_interp=factor=3:$opts" > "$tmp/marks" || return 1
+    awk '{ print (int((NR - 1) / 3) % 2 && NR % 3 != 1 && NR < 34 ? 1 : 0) }' "$tmp/marks" > "$tmp/expected"
+    sed 's/.*generated=//' "$tmp/marks" > "$tmp/got"
+    count "twice" 36 "$tmp/marks" && same "frames made" "$tmp/expected" "$tmp/got" || return 1
+    marks "$clip" "magvit_interp=factor=3:dup_threshold=0:$opts" > "$tmp/marks" || return 1
+    [ "$(grep -c generated=1 "$tmp/marks")" = 22 ] || note "dup_threshold=0 makes $(grep -c generated=1 "$tmp/marks") frames" || return 1
+    # a still picture needs no model
+    ff -v verbose -f lavfi -i "color=red:size=64x64:rate=10,trim=end_frame=40" -vf "magvit_interp=factor=4:$opts" -f null - 2> "$tmp/err" || return 1
+    [ "$(grep -c 'window [0-9]*:' "$tmp/err")" = 0 ] || note "a still picture: $(grep -c 'window [0-9]*:' "$tmp/err") windows"
+}
+
+test_repair() {
+    clip=$(source 32x24 3 24 yuv420p)
+    flag="metadata=add:key=lavfi.magvit.repair:value=1:enable='eq(n\,5)+between(n\,14\,16)'" # the second lies across two windows
+    md5 "$clip" null > "$tmp/in" && md5 "$clip" "$flag,magvit_interp=mode=repair:$opts" > "$tmp/flagged" || return 1
+    count "flagged" 24 "$tmp/flagged" || return 1
+    paste "$tmp/in" "$tmp/flagged" | awk '$1 != $2 { print NR - 1 }' | paste -s -d' ' > "$tmp/changed"
+    [ "$(cat "$tmp/changed")" = "5 14 15 16" ] || note "changed: $(cat "$tmp/changed")" || return 1
+    # missing and frozen frames are made as those that are marked
+    drop="select=not(eq(n\,5)+between(n\,14\,16))"
+    md5 "$clip,$drop" "magvit_interp=mode=repair:$opts" > "$tmp/missing" &&
+    md5 "$clip,$drop,fps=3" "magvit_interp=mode=repair:$opts" > "$tmp/frozen" || return 1
+    same "missing" "$tmp/flagged" "$tmp/missing" && same "frozen" "$tmp/flagged" "$tmp/frozen" || return 1
+    marks "$clip,$drop" "magvit_interp=mode=repair:$opts" > "$tmp/marks" || return 1
+    awk '{ i = NR - 1; print "pts:" i, "generated=" (i == 5 || (i >= 14 && i <= 16) ? 1 : 0) }' "$tmp/marks" > "$tmp/expected"
+    same "times" "$tmp/expected" "$tmp/marks" || return 1
+    md5 "$clip,$drop,fps=3" "magvit_interp=mode=repair:dup_threshold=0:$opts" > "$tmp/a" && md5 "$clip,$drop,fps=3" null > "$tmp/b" || return 1
+    same "dup_threshold=0" "$tmp/a" "$tmp/b" || return 1
+    # a repaired frame is not repaired again
+    md5 "$clip,$flag" "magvit_interp=mode=repair:$opts,magvit_interp=mode=repair:seed=5:$opts" > "$tmp/twice" || return 1
+    same "repaired twice" "$tmp/flagged" "$tmp/twice"
+}
+
+test_repair_long() {
+    # 15 frames are too many: held if they are there, a gap if not, with one warning
+    clip=$(source 32x24 3 30 yuv420p)
+    md5 "$clip,select=not(between(n\,5\,19)),fps=3" null > "$tmp/in" || return 1
+    for filter in "select=not(between(n\,5\,19)),fps=3" "metadata=add:key=lavfi.magvit.repair:value=1:enable='between(n\,5\,19)'"; do
+        md5 "$clip,$filter" "magvit_interp=mode=repair:$opts" > "$tmp/out" &&
+        ff -v warning -f lavfi -i "$clip,$filter" -vf "magvit_interp=mode=repair:$opts" -f null - 2> "$tmp/err" || return 1
+        same "held" "$tmp/in" "$tmp/out" || return 1
+        [ "$(grep -c 'magvit_interp.*more than 14' "$tmp/err")" = 1 ] || note "expected one warning: $(cat "$tmp/err")" || return 1
+    done
+    ff -v warning -f lavfi -i "$clip,select=not(between(n\,5\,19))" -vf "magvit_interp=mode=repair:$opts" -fps_mode passthrough -f framemd5 "$tmp/md5" 2> "$tmp/err" || return 1
+    [ "$(grep -vc '^#' "$tmp/md5")" = 15 ] || note "a long gap: $(grep -vc '^#' "$tmp/md5") frames" || return 1
+    [ "$(grep -c 'magvit_interp.*15 frames are missing' "$tmp/err")" = 1 ] || note "expected one warning: $(cat "$tmp/err")" || return 1
+    # nothing good before or after
+    for frames in 'lt(n\,3)' 'gt(n\,26)' '1'; do
+        md5 "$clip,metadata=add:key=lavfi.magvit.repair:value=1:enable='$frames'" "magvit_interp=mode=repair:$opts" > "$tmp/out" || return 1
+        count "$frames" 30 "$tmp/out" || return 1
+    done
 }
 
 # ---------------------------------------------------------------- inpainting
@@ -218,6 +336,38 @@ test_empty() {
     done
 }
 
+test_reconfigure() {
+    ff -f lavfi -i "$(source 32x32 2 7 yuvj420p)" -c:v mjpeg "$tmp/a.mkv" &&
+    ff -f lavfi -i "$(source 48x24 2 7 yuvj420p)" -c:v mjpeg "$tmp/b.mkv" || return 1
+    printf 'file a.mkv\nfile b.mkv\n' > "$tmp/list"
+    # size changes in mid-stream: ffmpeg sets up the graph again and drops what was in it, frames 5 and 6
+    ff -f concat -i "$tmp/list" -vf scale=32:32 -fps_mode passthrough -f framemd5 "$tmp/in.md5" &&
+    ff -f concat -i "$tmp/list" -vf "scale=32:32,magvit_interp=factor=3:$opts" -fps_mode passthrough -f framemd5 "$tmp/out.md5" || return 1
+    for i in in out; do sed -n 's/^0,.*, *//p' "$tmp/$i.md5" > "$tmp/$i"; done
+    sed 6,7d "$tmp/in" > "$tmp/expected"; every 3 "$tmp/out" > "$tmp/known"
+    count "new graph" 36 "$tmp/out" && same "known frames" "$tmp/expected" "$tmp/known" || return 1
+    # one graph: scale takes any size, and nothing is lost
+    ff -reinit_filter 0 -f concat -i "$tmp/list" -vf "scale=32:32:eval=frame,magvit_interp=factor=3:$opts" -fps_mode passthrough -f framemd5 "$tmp/out.md5" || return 1
+    sed -n 's/^0,.*, *//p' "$tmp/out.md5" > "$tmp/out"; every 3 "$tmp/out" > "$tmp/known"
+    count "one graph" 42 "$tmp/out" && same "known frames of one graph" "$tmp/in" "$tmp/known" || return 1
+    refuses "48x24.*must not change" -reinit_filter 0 -f concat -i "$tmp/list" -vf "magvit_interp=factor=3:$opts"
+}
+
+test_no_stamps() {
+    # raw H.264-like input without stamps counts frames; late and negative stamps stay
+    ff -f lavfi -i "$(source 16x16 25 6 yuv420p)" -c:v mpeg4 -f rawvideo "$tmp/a.m4v" &&
+    ff -fflags +igndts -r 25 -f m4v -i "$tmp/a.m4v" -vf "magvit_interp=factor=3:$opts" -fps_mode passthrough -f framemd5 "$tmp/out.md5" || return 1
+    [ "$(grep -vc '^#' "$tmp/out.md5")" = 18 ] || note "$(grep -vc '^#' "$tmp/out.md5") frames, expected 18" || return 1
+    for shift in -7 90000; do
+        marks "$(source 16x16 25 6 yuv420p)" "setpts=PTS+$shift,magvit_interp=factor=3:$opts" | sed 's/ .*//' > "$tmp/got" || return 1
+        i=0; while [ $i -lt 18 ]; do echo "pts:$((3 * shift + i))"; i=$((i + 1)); done > "$tmp/expected"
+        same "shift $shift" "$tmp/expected" "$tmp/got" || return 1
+    done
+    # a jump of a day between frames 3 and 4
+    marks "$(source 16x16 25 6 yuv420p)" "setpts=PTS+gte(N\,3)*2160000,magvit_interp=factor=2:$opts" | sed -n '6,7s/ .*//p' | paste -s -d' ' > "$tmp/got"
+    [ "$(cat "$tmp/got")" = "pts:2160005 pts:4320006" ] || note "jump: $(cat "$tmp/got")"
+}
+
 test_interlaced() {
     ff -v warning -f lavfi -i "$(source 32x32 25 6 yuv420p)" -vf "setfield=tff,magvit_interp=factor=2:$opts" -f null - 2> "$tmp/err" || return 1
     [ "$(grep -c 'magvit_interp.*nterlaced' "$tmp/err")" = 1 ] || note "expected one warning: $(cat "$tmp/err")"
@@ -259,7 +409,12 @@ test_model_errors() {
 test_option_errors() {
     src=$(source 16x16 10 3 yuv420p)
     refuses "fps: x+1"           -f lavfi -i "$src" -vf magvit_interp=x+1:$opts &&
-    refuses "fps: -3"            -f lavfi -i "$src" -vf magvit_interp=-3:$opts &&
+    for fps in -3 0 0/1 nan inf -inf 1/0 source-source log\(-1\) 1e300; do
+        refuses "fps: $fps is not valid, expected" -f lavfi -i "$src" -vf "magvit_interp=fps=$fps:$opts" || return 1
+    done
+    refuses "fps: 60 and factor: 3" -f lavfi -i "$src" -vf magvit_interp=fps=60:factor=3:$opts &&
+    refuses "Option factor"      -f lavfi -i "$src" -vf magvit_interp=mode=repair:factor=2:$opts &&
+    refuses "Option fps"         -f lavfi -i "$src" -vf magvit_interp=mode=repair:fps=60:$opts &&
     refuses "w is not set"       -f lavfi -i "$src" -vf magvit_inpaint=x=1:y=1:h=8:$opts &&
     refuses "x: foo"             -f lavfi -i "$src" -vf magvit_inpaint=x=foo:y=1:w=8:h=8:$opts &&
     refuses "within 16x16"       -f lavfi -i "$src" -vf magvit_inpaint=x=16:y=0:w=8:h=8:$opts &&
@@ -269,7 +424,7 @@ test_option_errors() {
     refuses "schedule"           -f lavfi -i "$src" -vf magvit_interp=schedule=foo:$opts &&
     refuses "top_"               -f lavfi -i "$src" -vf magvit_interp=top_k=5:top_p=0.5:$opts || return 1
     # what FFmpeg's own option parser refuses
-    for option in backend=foo factor=99 steps=-1 scale=big seed=x no_such_option=1; do
+    for option in scd=x scd_threshold=101 dup_threshold=-1 mode=x backend=foo factor=99 steps=-1 scale=big seed=x no_such_option=1; do
         if ff -f lavfi -i "$src" -vf "magvit_interp=$option:model=$tiny" -f null - 2> "$tmp/err"; then
             note "$option: exit status 0"; return 1
         fi

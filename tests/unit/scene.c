@@ -364,10 +364,13 @@ static void test_repair_frozen(void)
     s->p.factor = s->p.repair = 1;
     memcpy(s->in_mem[5], s->in_mem[4], W * H);
     memcpy(s->in_mem[6], s->in_mem[4], W * H);
+    memcpy(s->in_mem[10], s->in_mem[11], W * H); /* what a marked frame shows does not make the next one frozen */
+    s->in[10].replace = 1;
     stream_run(s, 0, 20);
     for (int i = 0; i < 20; i++)
-        CU_ASSERT_EQUAL(s->out[i].generated, i == 5 || i == 6);
+        CU_ASSERT_EQUAL(s->out[i].generated, i == 5 || i == 6 || i == 10);
     s->p.dup_threshold = 0;
+    s->in[10].replace  = 0;
     stream_run(s, 0, 20);
     CU_ASSERT_EQUAL(s->jobs, 0);
     free(s);
