@@ -50,6 +50,7 @@ struct MgvRender {
     MgvBlend *blend;
     size_t blend_pixels; ///< that blend is made for
     int blend_w;
+    MgvBlend *tile_blend; ///< OUTPAINT: of a tile
     MgvCond *cond;
     float *tile;         ///< [T,H,W,3]
 
@@ -100,6 +101,8 @@ int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams 
     RET(mgv_cond_alloc(&r->cond, n, synth->latent));
     if (!(r->tile = mgv_calloc((size_t)n[0] * n[1] * n[2], 3 * sizeof(*r->tile))))
         RET(MAGVIT_ERR(ENOMEM));
+    if (p->task == MAGVIT_TASK_OUTPAINT)
+        RET(mgv_blend_alloc(&r->tile_blend, n[2], n[1]));
     return 0;
 
 fail:
@@ -115,6 +118,7 @@ void mgv_render_free(MgvRender **out)
         return;
     mgv_image_free(&r->image);
     mgv_blend_free(&r->blend);
+    mgv_blend_free(&r->tile_blend);
     mgv_cond_free(&r->cond);
     mgv_tiling_uninit(&r->tiling);
     mgv_freep(&r->tile);
@@ -401,6 +405,37 @@ static int any_given(const MgvRender *r)
     return 0;
 }
 
+/** Outpainting goes on from a tile: shift what it made to fit its condition, which it keeps. */
+static void fit_to_condition(MgvRender *r)
+{
+    const MgvTiling *t = &r->tiling;
+    size_t frame = (size_t)t->tile_w * t->tile_h;
+
+    for (int i = 0; i < r->window.slots; i++)
+        mgv_blend_hole(r->tile_blend, r->tile + i * frame * 3, r->cond->clip + i * frame * 3,
+                       r->cond->known + i * frame, t->tile_w, t->tile_h);
+}
+
+/** What the tile at (x0,y0) of the area made is given for the tiles after it. */
+static void absorb_tile(MgvRender *r, int x0, int y0)
+{
+    const MgvTiling *t = &r->tiling;
+    int x1 = MGV_MIN(x0 + t->tile_w, t->area.w), y1 = MGV_MIN(y0 + t->tile_h, t->area.h);
+    const float *weight = r->weight.data;
+
+    for (int i = 0; i < r->window.slots; i++)
+        for (int y = MGV_MAX(y0, 0); y < y1; y++)
+            for (int x = MGV_MAX(x0, 0); x < x1; x++) {
+                size_t at = (size_t)y * t->area.w + x;
+
+                if (!slot_unknown(r, i)[at])
+                    continue;
+                for (int c = 0; c < 3; c++)
+                    slot_clip(r, i)[at * 3 + c] = slot_sum(r, i)[at * 3 + c] / weight[at];
+                slot_unknown(r, i)[at] = 0;
+            }
+}
+
 static int run_tile(MgvRender *r, int tx, int ty, MgvProgress *progress)
 {
     static const enum MgvFill fill[MAGVIT_TASK_NB] = {
@@ -420,10 +455,14 @@ static int run_tile(MgvRender *r, int tx, int ty, MgvProgress *progress)
         job.latent = r->cond->cells;
     }
     RET(r->synth->run(r->synth->opaque, &job));
+    if (r->p->task == MAGVIT_TASK_OUTPAINT)
+        fit_to_condition(r);
     for (int i = 0; i < r->window.slots; i++)
         mgv_blend_add(slot_sum(r, i), i ? NULL : r->weight.data, t->area.w, t->area.h,
                       r->tile + (size_t)i * t->tile_w * t->tile_h * 3, t->tile_w, t->tile_h, x, y,
                       r->p->tile_overlap);
+    if (r->p->task == MAGVIT_TASK_OUTPAINT)
+        absorb_tile(r, x, y);
     return 0;
 
 fail:
@@ -467,9 +506,16 @@ int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
         tiles += tile_wanted(r, i % t->nb_x, i / t->nb_x);
     atomic_store(&progress->done, 0);
     atomic_store(&progress->total, tiles * r->synth->steps);
-    for (int i = 0; i < t->nb_x * t->nb_y; i++)
-        if (tile_wanted(r, i % t->nb_x, i / t->nb_x))
-            RET(run_tile(r, i % t->nb_x, i / t->nb_x, progress));
+    tiles = 0; // tiles before it may have made what a tile was wanted for
+    for (int i = 0; i < t->nb_x * t->nb_y; i++) {
+        int tx = t->order[i] % t->nb_x, ty = t->order[i] / t->nb_x;
+
+        if (!tile_wanted(r, tx, ty))
+            continue;
+        RET(run_tile(r, tx, ty, progress));
+        tiles++;
+    }
+    atomic_store(&progress->total, tiles * r->synth->steps);
     finish_slots(r);
     mgv_verbose(r->synth->log, "window %lld: %d of %d tiles, scale %.3f, %.2f s", (long long)w->index, tiles,
                 t->nb_x * t->nb_y, (double)t->work_w / r->width, mgv_time() - start);

@@ -251,12 +251,14 @@ typedef struct MgvTiling {
     MgvRect area;       ///< working pixels that tiles cover, inside the working picture
     int nb_x, nb_y;
     int *x, *y;         ///< [nb_x], [nb_y] origins of a grid of tiles
+    int *order;         ///< [nb_x * nb_y] indices ty * nb_x + tx, in the order to make tiles in
     MgvRect native;     ///< the area in the picture, grown to whole chroma samples
 } MgvTiling;
 
 /**
  * Lay tiles over a picture. hole: bounding box of what is to be made. For
- * OUTPAINT src is where the input lies.
+ * OUTPAINT src is where the input lies, and tiles go out from it: each overlaps
+ * the input, or tiles that come before it in the order.
  */
 int mgv_tiling_init(MgvTiling *t, const MagvitParams *p, const int window[3], int width, int height,
                     MgvRect hole, MgvRect src);

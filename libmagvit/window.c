@@ -216,6 +216,63 @@ static int *place_tiles(Span s, int size, int tile, int overlap, int *count)
     return at;
 }
 
+/** Steps by which tiles go out over a border: one while half a window is known, else a quarter of a window each. */
+static int steps_out(int border, int tile)
+{
+    int step = MGV_MAX(tile / 4, 1);
+
+    return border <= 0 ? 0 : border <= tile / 2 ? 1 : (border + step - 1) / step;
+}
+
+/**
+ * Tile origins over [0,size), size > tile, that go out from a known span k: those
+ * that show a part of it are of ring 0, the next ones outward of ring 1 and so on.
+ */
+static int *place_outward(Span k, int size, int tile, int overlap, int *count, int *ring[])
+{
+    int length = k.end - k.begin, end = size - tile, left = steps_out(k.begin, tile);
+    int right = steps_out(size - k.end, tile), lo = k.begin, hi = k.end - tile, middle, n, *at;
+
+    if (length <= tile / 2) {
+        lo = hi = MGV_CLAMP(k.begin - (tile - length) / 2, 0, end);
+    } else {
+        lo = MGV_CLAMP(lo - (left ? k.begin / left : 0), 0, end);
+        hi = MGV_CLAMP(hi + (right ? (size - k.end) / right : 0), lo, end);
+    }
+    left   = steps_out(lo, tile);
+    right  = steps_out(end - hi, tile);
+    middle = tile_count(hi + tile - lo, tile, overlap);
+    *count = n = left + middle + right;
+    at    = mgv_calloc(n, sizeof(*at));
+    *ring = mgv_calloc(n, sizeof(**ring));
+    for (int i = 0; at && *ring && i < n; i++) {
+        int out = i < left ? left - i : MGV_MAX(i - left - middle + 1, 0);
+
+        (*ring)[i] = out;
+        if (i < left)
+            at[i] = (int)((int64_t)lo * i / left);
+        else if (out)
+            at[i] = hi + (int)((int64_t)(end - hi) * out / right);
+        else
+            at[i] = lo + (middle > 1 ? (int)((int64_t)(hi - lo) * (i - left) / (middle - 1)) : 0);
+    }
+    return at;
+}
+
+/** Order tiles by their rings: each is then next to, and overlaps, what is known or made before it. */
+static int order_tiles(MgvTiling *t, const int *ring_x, const int *ring_y)
+{
+    int n = t->nb_x * t->nb_y, done = 0;
+
+    if (!(t->order = mgv_calloc(n, sizeof(*t->order))))
+        return MAGVIT_ERR(ENOMEM);
+    for (int ring = 0; done < n; ring++)
+        for (int i = 0; i < n; i++)
+            if ((ring_x ? ring_x[i % t->nb_x] : 0) + (ring_y ? ring_y[i / t->nb_x] : 0) == ring)
+                t->order[done++] = i;
+    return 0;
+}
+
 static double scale_to_fit(int w, int h, const int window[3])
 {
     return MGV_MAX((double)window[1] / h, (double)window[2] / w);
@@ -223,7 +280,7 @@ static double scale_to_fit(int w, int h, const int window[3])
 
 static double choose_scale(const MagvitParams *p, const int window[3], int width, int height, MgvRect hole, MgvRect src)
 {
-    double s = 1;
+    double s = 1, least;
     int border;
 
     if (p->scale == MAGVIT_SCALE_TILE)
@@ -235,6 +292,9 @@ static double choose_scale(const MagvitParams *p, const int window[3], int width
     case MAGVIT_TASK_OUTPAINT:
         border = MGV_MAX(MGV_MAX(src.x, src.y), MGV_MAX(width - src.x - src.w, height - src.y - src.h));
         s = p->scale == MAGVIT_SCALE_FIT ? scale_to_fit(width, height, window) : window[1] / 2.0 / MGV_MAX(border, 1);
+        /* what is known must stay large enough to go out from */
+        least = MGV_MAX(window[1], window[2]) / 8.0 / MGV_MIN(src.w, src.h);
+        s = MGV_MAX(s, least);
         break;
     default:
         if (p->scale == MAGVIT_SCALE_FIT || p->task == MAGVIT_TASK_GENERATE ||
@@ -248,6 +308,16 @@ static double choose_scale(const MagvitParams *p, const int window[3], int width
 static Span hole_span(int x, int w, double scale, int size)
 {
     Span s = { (int)floor(x * scale) - MGV_CONTEXT, (int)ceil((x + w) * scale) + MGV_CONTEXT };
+
+    s.begin = MGV_CLAMP(s.begin, 0, size - 1);
+    s.end   = MGV_CLAMP(s.end, s.begin + 1, size);
+    return s;
+}
+
+/** Whole working pixels inside [x,x+w) of the picture. */
+static Span known_span(int x, int w, double scale, int size)
+{
+    Span s = { (int)ceil(x * scale - 1e-6), (int)floor((x + w) * scale + 1e-6) };
 
     s.begin = MGV_CLAMP(s.begin, 0, size - 1);
     s.end   = MGV_CLAMP(s.end, s.begin + 1, size);
@@ -268,6 +338,7 @@ int mgv_tiling_init(MgvTiling *t, const MagvitParams *p, const int window[3], in
                     MgvRect hole, MgvRect src)
 {
     double s = choose_scale(p, window, width, height, hole, src);
+    int *ring_x = NULL, *ring_y = NULL, outpaint = p->task == MAGVIT_TASK_OUTPAINT, ret = MAGVIT_ERR(ENOMEM);
     Span sx, sy;
 
     *t = (MgvTiling){ .tile_w = window[2], .tile_h = window[1] };
@@ -279,22 +350,37 @@ int mgv_tiling_init(MgvTiling *t, const MagvitParams *p, const int window[3], in
         sx = hole_span(hole.x, hole.w, (double)t->work_w / width, t->work_w);
         sy = hole_span(hole.y, hole.h, (double)t->work_h / height, t->work_h);
     }
-    t->x = place_tiles(sx, t->work_w, t->tile_w, p->tile_overlap, &t->nb_x);
-    t->y = place_tiles(sy, t->work_h, t->tile_h, p->tile_overlap, &t->nb_y);
-    if (!t->x || !t->y) {
-        mgv_tiling_uninit(t);
-        return MAGVIT_ERR(ENOMEM);
-    }
+    if (outpaint && t->work_w > t->tile_w)
+        t->x = place_outward(known_span(src.x, src.w, (double)t->work_w / width, t->work_w), t->work_w, t->tile_w,
+                             p->tile_overlap, &t->nb_x, &ring_x);
+    else
+        t->x = place_tiles(sx, t->work_w, t->tile_w, p->tile_overlap, &t->nb_x);
+    if (outpaint && t->work_h > t->tile_h)
+        t->y = place_outward(known_span(src.y, src.h, (double)t->work_h / height, t->work_h), t->work_h, t->tile_h,
+                             p->tile_overlap, &t->nb_y, &ring_y);
+    else
+        t->y = place_tiles(sy, t->work_h, t->tile_h, p->tile_overlap, &t->nb_y);
+    if (!t->x || !t->y || (outpaint && ((t->work_w > t->tile_w && !ring_x) || (t->work_h > t->tile_h && !ring_y))))
+        goto fail;
+    RET(order_tiles(t, ring_x, ring_y));
     t->area.x = MGV_MAX(t->x[0], 0);
     t->area.y = MGV_MAX(t->y[0], 0);
     t->area.w = MGV_MIN(t->x[t->nb_x - 1] + t->tile_w, t->work_w) - t->area.x;
     t->area.h = MGV_MIN(t->y[t->nb_y - 1] + t->tile_h, t->work_h) - t->area.y;
     t->native = area_in_picture(t, &p->format, width, height);
-    return 0;
+    ret = 0;
+
+fail:
+    if (ret < 0)
+        mgv_tiling_uninit(t);
+    mgv_freep(&ring_x);
+    mgv_freep(&ring_y);
+    return ret;
 }
 
 void mgv_tiling_uninit(MgvTiling *t)
 {
     mgv_freep(&t->x);
     mgv_freep(&t->y);
+    mgv_freep(&t->order);
 }

@@ -40,6 +40,7 @@ typedef struct Fake {
     float shift;      /* added to every value */
     int mark;         /* add what depends on the job's word */
     int freed;
+    int blind;        /* jobs with a clip of which nothing is given */
     uint32_t words[64];
 } Fake;
 
@@ -71,6 +72,7 @@ static int fake_run(void *opaque, MgvJob *job)
     CU_ASSERT_EQUAL(!job->clip, !job->latent);
     CU_ASSERT_EQUAL(!job->clip, !job->known);
     CU_ASSERT(!job->clip || cells_fit(job));
+    f->blind += job->clip && !memchr(job->known, 1, n / 3);
     for (size_t i = 0; i < n; i++) {
         float v = (job->clip ? job->clip[i] : 0.5f) + f->shift + (f->mark ? (job->word * 37 % 16) / 64.0f : 0);
         job->out[i] = MGV_CLAMP(v, 0, 1);
@@ -498,6 +500,30 @@ static void test_outpaint(void)
         }
 }
 
+/* A canvas far larger than the window: tiles go outward, each from something; what is given stays. */
+static void test_outpaint_far(void)
+{
+    for (int scale = MAGVIT_SCALE_AUTO; scale <= MAGVIT_SCALE_FIT; scale++) {
+        Stream *s = stream_new(MAGVIT_TASK_OUTPAINT, 5, 3, 3);
+        Fake f = { .fail_at = -1, .shift = 0.02f };
+
+        s->p.scale = scale;
+        s->p.x = 30;
+        s->p.y = 2;
+        s->p.out_width  = s->out_w = 40;
+        s->p.out_height = s->out_h = 37;
+        CU_ASSERT_EQUAL(stream_run(s, &f), 0);
+        CU_ASSERT_EQUAL(s->nb_out, 3);
+        CU_ASSERT(f.jobs > 0 && !f.blind);
+        if (scale == MAGVIT_SCALE_TILE)
+            CU_ASSERT(f.jobs > 16); // borders of 30 and 32 are gone over in steps of 4
+        for (int i = 0; i < s->nb_out; i++)
+            for (int y = 0; y < 3; y++)
+                CU_ASSERT(!memcmp(s->in[i].f.data[0] + y * 5, s->out[i].f.data[0] + (y + 2) * 40 + 30, 5));
+        free(s);
+    }
+}
+
 /* ---- continuation --------------------------------------------------------- */
 
 static void test_predict(void)
@@ -708,6 +734,7 @@ CU_ErrorCode add_session_suite(void)
         { "masks", test_inpaint_masks },
         { "holes of any size", test_flat_holes },
         { "outpainting", test_outpaint },
+        { "outpainting far", test_outpaint_far },
         { "prediction", test_predict },
         { "generation", test_generate },
         { "bad parameters", test_bad_params },

@@ -20,6 +20,7 @@
 /* Placement: windows of frames, output times, tiles. */
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "libmagvit/video.h"
@@ -249,6 +250,80 @@ static void test_choices(void)
     expect_tiles(tiles(out, 640, 256, none, (MgvRect){ 160, 0, 320, 256 }), 256, 102, 3, 1);
 }
 
+/* Tiles in their order: each shows at least so many pixels that are given or made before, and all is made. */
+static void check_order(const MgvTiling *t, MgvRect known, int least)
+{
+    static uint8_t have[1024][1024];
+    int bad = 0, missing = 0, turn[4096] = { 0 };
+
+    CU_ASSERT_FATAL(t->work_w <= 1024 && t->work_h <= 1024 && t->nb_x * t->nb_y <= 4096);
+    memset(have, 0, sizeof(have));
+    for (int y = known.y; y < known.y + known.h; y++)
+        memset(have[y] + known.x, 1, known.w);
+    for (int k = 0; k < t->nb_x * t->nb_y; k++) {
+        int tile = t->order[k], x0 = t->x[tile % t->nb_x], y0 = t->y[tile / t->nb_x], condition = 0;
+
+        turn[tile]++;
+        for (int y = MGV_MAX(y0, 0); y < MGV_MIN(y0 + t->tile_h, t->work_h); y++)
+            for (int x = MGV_MAX(x0, 0); x < MGV_MIN(x0 + t->tile_w, t->work_w); x++) {
+                condition += have[y][x];
+                have[y][x] = 1;
+            }
+        bad += condition < least;
+    }
+    for (int i = 0; i < t->nb_x * t->nb_y; i++)
+        bad += turn[i] != 1;
+    for (int y = 0; y < t->work_h; y++)
+        for (int x = 0; x < t->work_w; x++)
+            missing += !have[y][x];
+    if (bad || missing)
+        printf("%dx%d from %d,%d %dx%d: %d tiles without condition, %d pixels without tile\n", t->work_w, t->work_h,
+               known.x, known.y, known.w, known.h, bad, missing);
+    CU_ASSERT(!bad && !missing);
+}
+
+/* Whatever the canvas, no tile is made without a condition. */
+static void test_outward(void)
+{
+    uint64_t state = 11;
+
+    for (int i = 0; i < 300; i++) {
+        MagvitParams p = tile_params(MAGVIT_TASK_OUTPAINT, i % 3);
+        int w = unit_range(&state, 1, i % 4 ? 1000 : 200), h = unit_range(&state, 1, i % 5 ? 600 : 1000);
+        MgvRect src = { 0, 0, unit_range(&state, 1, i % 2 ? w : MGV_MIN(w, 80)), unit_range(&state, 1, h) }, known;
+        MgvTiling t;
+        double sx, sy;
+
+        p.tile_overlap = unit_range(&state, 0, 64);
+        src.x = unit_range(&state, 0, w - src.w);
+        src.y = unit_range(&state, 0, h - src.h);
+        CU_ASSERT_EQUAL_FATAL(mgv_tiling_init(&t, &p, window, w, h, (MgvRect){ 0, 0, w, h }, src), 0);
+        sx = (double)t.work_w / w;
+        sy = (double)t.work_h / h;
+        known.x = (int)ceil(src.x * sx - 1e-6);
+        known.y = (int)ceil(src.y * sy - 1e-6);
+        known.w = (int)floor((src.x + src.w) * sx + 1e-6) - known.x;
+        known.h = (int)floor((src.y + src.h) * sy + 1e-6) - known.y;
+        CU_ASSERT(known.w > 0 && known.h > 0);
+        check_order(&t, known, 1);
+        mgv_tiling_uninit(&t);
+    }
+}
+
+/* The panorama of the paper: a strip of 64 becomes 384 wide by steps of 32 on either side. */
+static void test_panorama(void)
+{
+    static const int at[] = { 0, 32, 64, 96, 128, 160, 192, 224, 256 }, order[] = { 4, 3, 5, 2, 6, 1, 7, 0, 8 };
+    MgvRect src = { 160, 0, 64, 128 };
+    MgvTiling t = tiles(tile_params(MAGVIT_TASK_OUTPAINT, MAGVIT_SCALE_TILE), 384, 128, (MgvRect){ 0 }, src);
+
+    CU_ASSERT_FATAL(t.nb_x == 9 && t.nb_y == 1);
+    CU_ASSERT(!memcmp(t.x, at, sizeof(at)));
+    CU_ASSERT(!memcmp(t.order, order, sizeof(order)));
+    check_order(&t, src, 64 * 128);
+    mgv_tiling_uninit(&t);
+}
+
 CU_ErrorCode add_window_suite(void)
 {
     static const UnitTest tests[] = {
@@ -260,6 +335,8 @@ CU_ErrorCode add_window_suite(void)
         { "extreme times", test_timeline_extremes },
         { "tiles cover", test_tiles_cover },
         { "choice of scale", test_choices },
+        { "tiles go outward", test_outward },
+        { "panorama", test_panorama },
         { NULL, NULL }
     };
     return unit_add("window", tests);
