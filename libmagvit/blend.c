@@ -240,6 +240,40 @@ void mgv_blend_hole(MgvBlend *b, float *made, const float *given, const uint8_t 
         }
 }
 
+/** Distance, along the row, from a pixel of the hole to the nearest outside; 0 outside; at most far. */
+static void near_in_row(uint16_t *near, const uint8_t *mask, int x0, int x1, int far)
+{
+    int d = far;
+
+    for (int x = x0; x < x1; x++)
+        near[x] = d = mask[x] ? MGV_MIN(d + 1, far) : 0;
+    d = far;
+    for (int x = x1 - 1; x >= x0; x--) {
+        d = mask[x] ? MGV_MIN(d + 1, far) : 0;
+        near[x] = MGV_MIN(near[x], d);
+    }
+}
+
+void mgv_blend_feather(float *share, uint16_t *near, const MgvPicture *p, int feather)
+{
+    const int w = p->width, far = feather + 1;
+    /* a pixel outside that is nearest is not farther than one step from the box */
+    int x0 = MGV_MAX(p->hole.x - 1, 0), x1 = MGV_MIN(p->hole.x + p->hole.w + 1, w);
+    int y0 = MGV_MAX(p->hole.y - 1, 0), y1 = MGV_MIN(p->hole.y + p->hole.h + 1, p->height);
+
+    for (int y = y0; y < y1; y++)
+        near_in_row(near + (size_t)y * w, p->mask + (size_t)y * w, x0, x1, far);
+    for (int y = y0; y < y1; y++)
+        for (int x = x0; x < x1; x++) {
+            int best = far * far;
+            for (int j = MGV_MAX(y - feather, y0); j <= MGV_MIN(y + feather, y1 - 1); j++) {
+                int n = near[(size_t)j * w + x];
+                best = MGV_MIN(best, n * n + (j - y) * (j - y));
+            }
+            share[(size_t)y * w + x] = sqrtf((float)best) / far;
+        }
+}
+
 /* ---- time ----------------------------------------------------------------- */
 
 #define SLOW  0.06f ///< local change at which half of the given frames' detail is added

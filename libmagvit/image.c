@@ -271,6 +271,38 @@ void mgv_picture_mix(MgvPicture *dst, const MgvPicture *src, double phi, int alp
     }
 }
 
+/** Mean share of the pixels that a sample of a subsampled plane covers. */
+static float mean_share(const float *share, const MgvPicture *p, int x, int y, int sw, int sh)
+{
+    int x1 = MGV_MIN((x + 1) << sw, p->width), y1 = MGV_MIN((y + 1) << sh, p->height), n = 0;
+    float sum = 0;
+
+    for (int j = y << sh; j < y1; j++)
+        for (int i = x << sw; i < x1; i++, n++)
+            sum += share[(size_t)j * p->width + i];
+    return sum / n;
+}
+
+void mgv_picture_fade(MgvPicture *dst, const MgvPicture *src, const float *share, MgvRect r)
+{
+    const MagvitFormat *f = &dst->format;
+    int bytes = mgv_format_bytes(f);
+
+    for (int i = 0; i < colour_planes(f); i++) {
+        int sw = shift_w(f, i), sh = shift_h(f, i);
+
+        for (int y = r.y >> sh; y << sh < r.y + r.h; y++) {
+            uint8_t *d = dst->data[i] + y * dst->stride[i];
+            const uint8_t *s = src->data[i] + y * src->stride[i];
+            for (int x = r.x >> sw; x << sw < r.x + r.w; x++) {
+                float part = mean_share(share, dst, x, y, sw, sh);
+                if (part < 1) // else dst stays as it is, to the bit
+                    mix_row(d + x * bytes, s + x * bytes, 1, f, 1 - part);
+            }
+        }
+    }
+}
+
 /* ---- zimg ----------------------------------------------------------------- */
 
 typedef struct GraphKey {

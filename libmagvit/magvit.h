@@ -271,6 +271,11 @@ typedef struct MagvitParams {
     /* MAGVIT_TASK_INPAINT: rectangle to synthesise. OUTPAINT: where the input lies on the output canvas */
     int x, y, w, h;            ///< pixels; OUTPAINT ignores w and h
     int out_width, out_height; ///< OUTPAINT: canvas, >= input size
+    /**
+     * INPAINT: width in pixels, [0,1024], of the strip along the inside of a hole in which the frame's own samples
+     * give way to made ones, linearly with the distance from the nearest pixel outside; default 0
+     */
+    int feather;
 
     /* MAGVIT_TASK_PREDICT, MAGVIT_TASK_GENERATE */
     int frames;                ///< number of frames to make
@@ -295,7 +300,7 @@ typedef struct MagvitParams {
      */
     int repair;
 
-    uint8_t reserved[112];     ///< zero
+    uint8_t reserved[108];     ///< zero
 } MagvitParams;
 
 /** Geometry and timing of the frames that a session gives out. */

@@ -27,6 +27,7 @@
 #include "libmagvit/video.h"
 
 #define MAX_SIZE 32768
+#define MAX_FEATHER 1024
 
 void magvit_default_params(MagvitParams *p, enum MagvitTask task)
 {
@@ -102,6 +103,7 @@ int mgv_params_check(const MagvitParams *p, const MgvSynth *s)
         { "y", p->y, 0, p->height },
         { "w", p->w, 0, p->width - p->x },
         { "h", p->h, 0, p->height - p->y },
+        { "feather", p->feather, 0, MAX_FEATHER },
     };
     const Check outpaint[] = {
         { "out_width", p->out_width, p->width, MAX_SIZE },

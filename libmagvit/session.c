@@ -73,6 +73,8 @@ struct MagvitSession {
     Position back;        ///< before the frame that next_output() gave
 
     MgvPicture *work;     ///< the frame that goes out
+    float *share;         ///< INPAINT with feather: [height,width] of made samples
+    uint16_t *near;       ///< scratch for it
     MgvPicture *tail[MGV_MAX_OVERLAP]; ///< end of the last window, to cross-fade with
     int64_t tail_number[MGV_MAX_OVERLAP]; ///< -1: nothing
 };
@@ -368,22 +370,26 @@ fail:
     return ret;
 }
 
+/** Does the next frame go out as it came, whatever window it lies in? */
+static int passes(const MagvitSession *s)
+{
+    return s->p.task == MAGVIT_TASK_INPAINT && s->current < s->end && !frame_at(s, s->current)->hole.w;
+}
+
 static int next_repair(MagvitSession *s, Output *o)
 {
     const int hop = s->synth.window[0] - s->p.overlap;
     const MgvPicture *pic;
     int ret;
 
-    if (!is_ready(s))
-        return MAGVIT_ERR(EAGAIN);
     /* a window that the stream ends in is the last, and gives all of its frames */
-    if (s->current == (s->window + 1) * hop && s->end > window_end(s)) {
-        RET(keep_tail(s, s->current));
+    if (s->current >= (s->window + 1) * hop && s->end > window_end(s)) {
+        RET(keep_tail(s, (s->window + 1) * hop));
         next_window(s);
-        drop_before(s, s->current);
-        if (!is_ready(s))
-            return MAGVIT_ERR(EAGAIN);
+        drop_before(s, s->window * hop);
     }
+    if (!is_ready(s) && !passes(s))
+        return MAGVIT_ERR(EAGAIN);
     if (s->current >= s->end)
         return MAGVIT_ERROR_EOF;
     s->back = position(s);
@@ -510,6 +516,10 @@ static int compose(MagvitSession *s, const Output *o)
         return 0;
     RET(mgv_render_slot(s->render, o->slot, s->work));
     fade_tail(s, o->number);
+    if (s->share) {
+        mgv_blend_feather(s->share, s->near, from, s->p.feather);
+        mgv_picture_fade(s->work, from, s->share, from->hole);
+    }
     s->work->generated = 1;
     s->work->window    = s->window;
     return 0;
@@ -664,6 +674,12 @@ int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitPar
     RET(mgv_picture_alloc(&s->work, &p->format, s->output.width, s->output.height, 0));
     RET(mgv_render_alloc(&s->render, &s->synth, &s->p, s->output.width, s->output.height, s->src,
                          source_picture, s));
+    if (p->task == MAGVIT_TASK_INPAINT && p->feather) {
+        s->share = mgv_calloc((size_t)p->width * p->height, sizeof(*s->share));
+        s->near  = mgv_calloc((size_t)p->width * p->height, sizeof(*s->near));
+        if (!s->share || !s->near)
+            RET(MAGVIT_ERR(ENOMEM));
+    }
     magvit_session_flush(s);
     return 0;
 
@@ -683,6 +699,8 @@ void magvit_session_close(MagvitSession **out)
         mgv_picture_free(&s->ring[i]);
     mgv_freep(&s->ring);
     mgv_picture_free(&s->work);
+    mgv_freep(&s->share);
+    mgv_freep(&s->near);
     for (int i = 0; i < MGV_MAX_OVERLAP; i++)
         mgv_picture_free(&s->tail[i]);
     if (s->synth.free)

@@ -130,6 +130,12 @@ void mgv_picture_copy(MgvPicture *dst, const MgvPicture *src);
 void mgv_picture_mix(MgvPicture *dst, const MgvPicture *src, double phi, int alpha);
 
 /**
+ * Colour samples of dst become src + share (dst - src) inside r; share [height,width] is per pixel, a chroma sample
+ * takes the mean of its pixels.
+ */
+void mgv_picture_fade(MgvPicture *dst, const MgvPicture *src, const float *share, MgvRect r);
+
+/**
  * Converts between pictures and interleaved float RGB in [0,1], display
  * encoded, by zimg with the picture's matrix, range and chroma location.
  * Holds staging memory and the graphs of the last sizes used. One thread.
@@ -302,6 +308,13 @@ typedef struct MgvAnchor {
  */
 void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAnchor *z, double phi, int radius,
                     int w, int h);
+
+/**
+ * Share [height,width], in (0,1], of made samples at the pixels of a picture's hole: distance to the nearest pixel
+ * outside of it over feather + 1. What lies beyond the picture is no pixel. Values outside the hole's bounding box
+ * are left alone. near [height,width] is scratch.
+ */
+void mgv_blend_feather(float *share, uint16_t *near, const MgvPicture *p, int feather);
 
 /* ---- render.c: one window, from pictures to pictures --------------------- */
 

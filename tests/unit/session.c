@@ -438,6 +438,66 @@ static void test_inpaint_masks(void)
     free(s);
 }
 
+/* What needs no window leaves at once; a hole waits for its window and holds back what comes after it. */
+static void test_inpaint_passes(void)
+{
+    for (int hole = -1; hole < 40; hole += 13) {
+        Stream *s = stream_new(MAGVIT_TASK_INPAINT, 16, 16, 40);
+        Fake f = { .fail_at = -1 };
+        MgvSynth synth = fake_synth(&f);
+        MagvitSession *ses;
+        int out = 0, bad = 0;
+
+        CU_ASSERT_EQUAL_FATAL(mgv_session_open(&ses, &synth, &s->p), 0);
+        for (int i = 0; i < s->nb_in; i++) {
+            s->in[i].f.mask        = s->in[i].mask;
+            s->in[i].f.mask_stride = 16;
+            s->in[i].mask[70]      = i == hole;
+            CU_ASSERT_EQUAL(magvit_send_frame(ses, &s->in[i].f), 0);
+            for (int ret = 0; !ret;) {
+                set_planes(&s->out[out], &s->p.format, 16, 16);
+                if (!(ret = magvit_receive_frame(ses, &s->out[out].f)))
+                    bad |= s->out[out].f.source != out || s->out[out].f.generated != (out == hole), out++;
+                else
+                    CU_ASSERT_EQUAL(ret, MAGVIT_ERR(EAGAIN));
+            }
+            bad |= out > i + 1 || (i < hole || hole < 0 || i >= hole + 15 ? out != i + 1 : out < hole);
+        }
+        if (bad)
+            printf("hole in frame %d\n", hole);
+        CU_ASSERT(!bad);
+        CU_ASSERT_EQUAL(!f.jobs, hole < 0);
+        magvit_session_close(&ses);
+        free(s);
+    }
+}
+
+/* In a strip along the hole's inside the frame's own samples give way to made ones. */
+static void test_feather(void)
+{
+    const MgvRect r = { 9, 0, 20, 21 }; // open to the picture's top: nothing is known beyond it
+    Stream *s = stream_new(MAGVIT_TASK_INPAINT, 40, 39, 3), *hard = stream_new(MAGVIT_TASK_INPAINT, 40, 39, 3);
+
+    s->p.x = hard->p.x = r.x;
+    s->p.w = hard->p.w = r.w;
+    s->p.h = hard->p.h = r.h;
+    s->p.feather = 4;
+    CU_ASSERT_EQUAL(stream_run(hard, &(Fake){ .fail_at = -1 }), 0);
+    CU_ASSERT_EQUAL(stream_run(s, &(Fake){ .fail_at = -1 }), 0);
+    for (int i = 0; i < s->nb_out; i++) {
+        CU_ASSERT(outside_same(s, &s->out[i], &s->in[i], r));
+        for (int y = 0; y < r.h; y++)
+            for (int x = r.x; x < r.x + r.w; x++) {
+                int d = MGV_MIN(5, MGV_MIN(MGV_MIN(x - r.x + 1, r.x + r.w - x), r.h - y)), at = y * 40 + x;
+                int made = hard->out[i].mem[at], own = s->in[i].mem[at];
+                int error = s->out[i].mem[at] * 5 - made * d - own * (5 - d);
+                CU_ASSERT(d < 5 ? abs(error) <= 3 : !error);
+            }
+    }
+    free(s);
+    free(hard);
+}
+
 /* A flat picture with a hole: made pixels have the level of their surroundings, whatever the decoder's error. */
 static void check_flat_hole(int x, int y, int w, int h)
 {
@@ -612,6 +672,7 @@ static void test_bad_params(void)
     EXPECT_BAD(MAGVIT_TASK_INPAINT, overlap = 9, "overlap");
     EXPECT_BAD(MAGVIT_TASK_INPAINT, w = 21, "w is 21, must be in [0,20]");
     EXPECT_BAD(MAGVIT_TASK_INPAINT, x = -1, "x is -1");
+    EXPECT_BAD(MAGVIT_TASK_INPAINT, feather = 1025, "feather is 1025, must be in [0,1024]");
     EXPECT_BAD(MAGVIT_TASK_OUTPAINT, out_width = 19, "out_width");
     EXPECT_BAD(MAGVIT_TASK_OUTPAINT, x = 21, "x is 21");
     EXPECT_BAD(MAGVIT_TASK_OUTPAINT, y = 3, "y is 3, must be a multiple of 2");
@@ -704,6 +765,7 @@ static void test_no_memory(void)
         int ret = MAGVIT_ERR(ENOMEM), k;
 
         s->p.w = s->p.h = 5;
+        s->p.feather    = 2;
         s->p.frames     = 2;
         s->p.out_width  = s->out_w = task == MAGVIT_TASK_OUTPAINT ? 24 : 16;
         s->p.out_height = s->out_h = task == MAGVIT_TASK_OUTPAINT ? 24 : 16;
@@ -732,6 +794,8 @@ CU_ErrorCode add_session_suite(void)
         { "no flicker", test_no_flicker },
         { "inpainting 1..40 frames", test_inpaint_counts },
         { "masks", test_inpaint_masks },
+        { "frames without a hole", test_inpaint_passes },
+        { "feather", test_feather },
         { "holes of any size", test_flat_holes },
         { "outpainting", test_outpaint },
         { "outpainting far", test_outpaint_far },
