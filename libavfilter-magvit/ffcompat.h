@@ -52,6 +52,9 @@ static inline FilterLink *ff_filter_link(AVFilterLink *link)
 #define FILTER_PUBLIC(field) .p.field
 #endif
 
+/* 7.0: links have a colour space and range, which inputs would share */
+#define LINK_HAS_COLOR (LIBAVFILTER_VERSION_MAJOR >= 10)
+
 /* 6.0: AVFrame.duration, which follows the time base of the link; pkt_duration did not */
 #if LIBAVUTIL_VERSION_INT < AV_VERSION_INT(57, 30, 100)
 #define FRAME_DURATION(frame) ((frame)->pkt_duration)

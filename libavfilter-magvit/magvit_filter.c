@@ -273,8 +273,16 @@ static int config_output(AVFilterLink *outlink)
     if (s->overlap >= 0)
         par.overlap        = s->overlap;
 
-    if ((ret = s->set_params(ctx, &par)) < 0 ||
-        (ret = model_acquire(ctx, &s->shared)) < 0 ||
+    if ((ret = s->set_params(ctx, &par)) < 0)
+        return ret;
+    if (s->draw) {
+        outlink->w         = inlink->w;
+        outlink->h         = inlink->h;
+        outlink->time_base = inlink->time_base;
+        ol->frame_rate     = il->frame_rate;
+        return 0;
+    }
+    if ((ret = model_acquire(ctx, &s->shared)) < 0 ||
         (ret = magvit_session_open(&s->session, s->shared->magvit, &par)) < 0 ||
         (ret = magvit_session_output(s->session, &out)) < 0)
         return ret;
@@ -430,6 +438,24 @@ static int take_frame(AVFilterContext *ctx)
     return 1;
 }
 
+/* The taken frame leaves with what the filter draws over it. */
+static int draw_frame(AVFilterContext *ctx)
+{
+    FFMagvitFilter *s = ctx->priv;
+    MagvitFrame frame = { .pts = s->pending->pts };
+    AVFrame *out;
+    int ret;
+
+    if ((ret = ff_inlink_make_frame_writable(ctx->inputs[0], &s->pending)) < 0 ||
+        (ret = s->prepare(ctx, &frame, s->pending, s->nb_sent)) < 0)
+        return ret;
+    s->draw(s->pending, &frame);
+    s->nb_sent++;
+    out = s->pending;
+    s->pending = NULL;
+    return ff_filter_frame(ctx->outputs[0], out);
+}
+
 /* Properties of the source frame, less what is untrue of this output frame. */
 static int set_props(FFMagvitFilter *s, const MagvitFrame *from, AVFrame *out, int resized)
 {
@@ -487,6 +513,8 @@ static int receive_frame(AVFilterContext *ctx, AVFrame **out)
     MagvitFrame frame = { 0 };
     int ret;
 
+    if (s->draw)
+        return s->status ? AVERROR_EOF : AVERROR(EAGAIN);
     if (!s->out && !(s->out = ff_get_video_buffer(outlink, outlink->w, outlink->h)))
         return AVERROR(ENOMEM);
     set_planes(&frame, s->out);
@@ -509,7 +537,7 @@ int ff_magvit_activate(AVFilterContext *ctx)
     int64_t pts;
     int ret;
 
-    FF_FILTER_FORWARD_STATUS_BACK(outlink, inlink);
+    FF_FILTER_FORWARD_STATUS_BACK_ALL(outlink, ctx);
 
     log_ctx = ctx;
     while (ff_outlink_frame_wanted(outlink)) { // a window is only computed when it is asked for
@@ -525,14 +553,18 @@ int ff_magvit_activate(AVFilterContext *ctx)
         if (ret != AVERROR(EAGAIN))
             return ret;
 
+        if (s->ready && !s->pending && (ret = s->ready(ctx)) <= 0)
+            return ret;
         if (!s->pending && (ret = take_frame(ctx)) < 0)
             return ret;
-        if (s->pending) {
+        if (s->pending && s->draw) {
+            return draw_frame(ctx);
+        } else if (s->pending) {
             ret = send_next(ctx);
         } else if (ff_inlink_acknowledge_status(inlink, &s->status, &pts)) {
             if (s->next_pts == AV_NOPTS_VALUE && pts != AV_NOPTS_VALUE)
                 s->next_pts = av_rescale_q(pts, inlink->time_base, outlink->time_base);
-            ret = magvit_send_frame(s->session, NULL);
+            ret = s->draw ? 0 : magvit_send_frame(s->session, NULL);
         } else {
             ff_inlink_request_frame(inlink);
             return 0;

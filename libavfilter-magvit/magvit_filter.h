@@ -67,6 +67,16 @@ typedef struct FFMagvitFilter {
     int (*prepare)(AVFilterContext *ctx, MagvitFrame *frame, const AVFrame *in, int64_t n);
     /** Number of frames that are missing before in, to be made; called once a frame. May be NULL. */
     int64_t (*missing)(AVFilterContext *ctx, const AVFrame *in);
+    /**
+     * Called before the next input frame is taken: 1, or 0 if it has to wait for what the hook
+     * has requested from another input, or an error. May be NULL.
+     */
+    int (*ready)(AVFilterContext *ctx);
+    /**
+     * Change a frame that prepare() was called for; it leaves at once, no model is opened. NULL:
+     * the session makes the output.
+     */
+    void (*draw)(AVFrame *frame, const MagvitFrame *prepared);
 
     /* state */
     struct FFMagvitModel *shared; ///< model, shared by the filters of the process
@@ -119,7 +129,7 @@ typedef struct FFMagvitFilter {
 /** Every format that MagvitFormat can express. */
 extern const enum AVPixelFormat ff_magvit_pix_fmts[];
 
-/** For the one input pad and output pad of each filter. */
+/** For the one output pad of each filter. */
 extern const AVFilterPad ff_magvit_outputs[1];
 
 int  ff_magvit_activate(AVFilterContext *ctx);

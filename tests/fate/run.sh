@@ -105,6 +105,7 @@ refuses() {
 values() { od -An -v -tu1 "$1" | tr -s ' ' '\n' | sort -u | grep -c .; }
 
 . "$fate/tests.sh"
+. "$fate/inpaint.sh"
 
 # ---------------------------------------------------------------- run
 
