@@ -120,7 +120,6 @@ static void try_path(Search *s, const char *path)
         return;
     if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
         try_file(s, path, "magvit-small.safetensors");
-        try_file(s, path, "magvit-bringup.safetensors");
     } else {
         try_file(s, path, "");
     }

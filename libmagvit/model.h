@@ -137,7 +137,8 @@ int mgv_build_transformer(MgvPlan **out, const MgvConfig *c, int batch, const Mg
 void mgv_known_input(const MgvConfig *c, const float *clip, const uint8_t *known, float *out);
 
 /**
- * Show the condition through a decoded clip: clip += sigmoid(gate) * (given - clip), if any pixel is known.
+ * Show the condition through a decoded clip: clip += sigmoid(gate) * (given - clip), if any pixel is known; where an
+ * unknown pixel's padding is black, as in holes, nothing shows.
  * @param clip  [T,H,W,3]
  * @param given [T,H,W,3] condition clip V~
  * @param known [T,H,W] 1 = given

@@ -215,6 +215,8 @@ void mgv_known_show(const MgvConfig *c, const float *given, const uint8_t *known
     for (size_t i = 0; i < pixels; i++) {
         const float g = 1 / (1 + expf(-gate[i]));
 
+        if (!known[i] && !given[i * 3] && !given[i * 3 + 1] && !given[i * 3 + 2])
+            continue; // black padding says nothing
         for (int k = 0; k < 3; k++)
             clip[i * 3 + k] += g * (given[i * 3 + k] - clip[i * 3 + k]);
     }

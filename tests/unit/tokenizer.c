@@ -60,12 +60,13 @@ static void test_known_input(void)
 
 static void test_known_show(void)
 {
-    static const float given[] = { 0.5f, 0.25f, 1, 0.5f, 0.25f, 1 };
-    static const float gate[]  = { 0, -1000 };
-    static const uint8_t known[] = { 0, 1 }, nothing[2];
-    static const float want[] = { 0.5f, 0.125f, 0, 0.5f, 0, -1 };
-    MgvConfig c = { .frames = 1, .height = 1, .width = 2, .known_pixels = MGV_KNOWN_GATED };
-    float clip[] = { 0.5f, 0, -1, 0.5f, 0, -1 }, same[6];
+    /* half open, closed, black padding, black that is given */
+    static const float given[] = { 0.5f, 0.25f, 1, 0.5f, 0.25f, 1, 0, 0, 0, 0, 0, 0 };
+    static const float gate[]  = { 0, -1000, 0, 0 };
+    static const uint8_t known[] = { 0, 1, 0, 1 }, nothing[4];
+    static const float want[] = { 0.5f, 0.125f, 0, 0.5f, 0, -1, 1, 1, 1, 0.5f, 0.5f, 0.5f };
+    MgvConfig c = { .frames = 1, .height = 1, .width = 4, .known_pixels = MGV_KNOWN_GATED };
+    float clip[] = { 0.5f, 0, -1, 0.5f, 0, -1, 1, 1, 1, 1, 1, 1 }, same[12];
 
     memcpy(same, clip, sizeof(clip));
     mgv_known_show(&c, given, nothing, gate, clip);

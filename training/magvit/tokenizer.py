@@ -229,7 +229,8 @@ class Decoder(Levels):
 
     known: red, green, blue of the condition and 1 where a pixel is given, see known_input().  A pyramid of
     convolutions brings it down, and every level adds its own to the features that enter it.  A gated decoder
-    also says for every pixel how much of the condition's colour shows through, if anything is known at all.
+    also says for every pixel how much of the condition's colour shows through, if anything is known at all and
+    but for black padding.
     """
 
     def __init__(self, cfg):
@@ -254,7 +255,7 @@ class Decoder(Levels):
     def forward(self, x, known=None):
         seen, shown = [None] * len(self.up), None
         if known is not None:
-            shown = known.float().split(3, 1)
+            shown = known.float()
             for i, level in enumerate(self.known):
                 known = seen[i] = level(known if i == 0 else self.pool[i - 1](known))
         x = self.conv_in(x)
@@ -266,9 +267,10 @@ class Decoder(Levels):
         y = self.conv_out(x)
         if self.gate is None or shown is None:
             return y
-        clip, given = shown
-        gate = torch.sigmoid(self.gate(x).float()) * (given.amax((1, 2, 3, 4), keepdim=True) > 0)
-        return torch.lerp(y.float(), clip, gate)
+        # Black padding of an unknown pixel, as in holes, says nothing.
+        shows = (shown[:, 3:].amax((1, 2, 3, 4), keepdim=True) > 0) & (shown.amax(1, keepdim=True) > 0)
+        gate = torch.sigmoid(self.gate(x).float()) * shows
+        return torch.lerp(y.float(), shown[:, :3], gate)
 
 
 def known_input(kind, clip, known):

@@ -94,6 +94,10 @@ class TokenizerTest(unittest.TestCase):
                 torch.testing.assert_close(m.decode(ids, clip, known), want, atol=1e-5, rtol=0)
             m.decoder.gate.bias.fill_(30.0)
             torch.testing.assert_close(m.decode(ids, clip, known * 0), alone)
+            clip[:, :, :, :8], known[:, :, :8] = 0, 0  # a hole: black padding says nothing
+            y = m.decode(ids, clip, known)
+            torch.testing.assert_close(y[:, :, :, 8:], clip[:, :, :, 8:])
+            torch.testing.assert_close(y[:, :, :, :8], alone[:, :, :, :8])
 
     def test_reflect(self):
         x = torch.arange(3.0).view(1, 1, 1, 1, 3)
