@@ -256,6 +256,30 @@ static void test_fade(void)
     mgv_freep(&made);
 }
 
+/* Shares of made samples grow with the distance from what is outside of the hole; beyond the picture there is nothing. */
+static void test_feather(void)
+{
+    enum { FEATHER = 4 };
+    static const MgvRect r = { 9, 0, 20, 21 }; // open to the top
+    static uint8_t mask[W * H];
+    static uint16_t near[W * H];
+    static float share[W * H];
+    const MgvPicture p = { .width = W, .height = H, .mask = mask, .hole = r };
+    int bad = 0;
+
+    for (int y = 0; y < r.h; y++)
+        memset(mask + y * W + r.x, 1, r.w);
+    mask[10 * W + 19] = 0; // and one known pixel in its middle
+    mgv_blend_feather(share, near, &p, FEATHER);
+    for (int y = 0; y < r.h; y++)
+        for (int x = r.x; x < r.x + r.w; x++) {
+            int side = MGV_MIN(MGV_MIN(x - r.x + 1, r.x + r.w - x), r.h - y);
+            double d = MGV_MIN(side, sqrt((x - 19) * (x - 19) + (y - 10) * (y - 10)));
+            bad += fabs(share[y * W + x] - MGV_MIN(d / (FEATHER + 1), 1)) > 1e-6;
+        }
+    CU_ASSERT_EQUAL(bad, 0);
+}
+
 CU_ErrorCode add_blend_suite(void)
 {
     static const UnitTest tests[] = {
@@ -266,6 +290,7 @@ CU_ErrorCode add_blend_suite(void)
         { "still pictures", test_still },
         { "moving pictures", test_moving },
         { "fades", test_fade },
+        { "feather", test_feather },
         { NULL, NULL }
     };
     return unit_add("blend", tests);

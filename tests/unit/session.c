@@ -472,32 +472,6 @@ static void test_inpaint_passes(void)
     }
 }
 
-/* In a strip along the hole's inside the frame's own samples give way to made ones. */
-static void test_feather(void)
-{
-    const MgvRect r = { 9, 0, 20, 21 }; // open to the picture's top: nothing is known beyond it
-    Stream *s = stream_new(MAGVIT_TASK_INPAINT, 40, 39, 3), *hard = stream_new(MAGVIT_TASK_INPAINT, 40, 39, 3);
-
-    s->p.x = hard->p.x = r.x;
-    s->p.w = hard->p.w = r.w;
-    s->p.h = hard->p.h = r.h;
-    s->p.feather = 4;
-    CU_ASSERT_EQUAL(stream_run(hard, &(Fake){ .fail_at = -1 }), 0);
-    CU_ASSERT_EQUAL(stream_run(s, &(Fake){ .fail_at = -1 }), 0);
-    for (int i = 0; i < s->nb_out; i++) {
-        CU_ASSERT(outside_same(s, &s->out[i], &s->in[i], r));
-        for (int y = 0; y < r.h; y++)
-            for (int x = r.x; x < r.x + r.w; x++) {
-                int d = MGV_MIN(5, MGV_MIN(MGV_MIN(x - r.x + 1, r.x + r.w - x), r.h - y)), at = y * 40 + x;
-                int made = hard->out[i].mem[at], own = s->in[i].mem[at];
-                int error = s->out[i].mem[at] * 5 - made * d - own * (5 - d);
-                CU_ASSERT(d < 5 ? abs(error) <= 3 : !error);
-            }
-    }
-    free(s);
-    free(hard);
-}
-
 /* A flat picture with a hole: made pixels have the level of their surroundings, whatever the decoder's error. */
 static void check_flat_hole(int x, int y, int w, int h)
 {
@@ -795,7 +769,6 @@ CU_ErrorCode add_session_suite(void)
         { "inpainting 1..40 frames", test_inpaint_counts },
         { "masks", test_inpaint_masks },
         { "frames without a hole", test_inpaint_passes },
-        { "feather", test_feather },
         { "holes of any size", test_flat_holes },
         { "outpainting", test_outpaint },
         { "outpainting far", test_outpaint_far },
