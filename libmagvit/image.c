@@ -167,6 +167,7 @@ void mgv_picture_clear(MgvPicture *p)
     int w, h;
 
     p->color = (MagvitColor){ 2, 0, 0 };
+    p->rows  = p->height;
     for (int i = 0; i < colour_planes(&p->format); i++) {
         mgv_format_plane_size(&p->format, i, p->width, p->height, &w, &h);
         memset(p->data[i], 0, h * p->stride[i]);

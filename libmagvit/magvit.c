@@ -447,6 +447,47 @@ int magvit_decode(MagvitContext *ctx, const int32_t *codes, float *clip)
     return ret;
 }
 
+/** Class names there are, for a message: cut at a comma if they are many. */
+static void list_classes(const MgvConfig *c, char *list, size_t size)
+{
+    static const char more[] = "...";
+    const size_t room = size - sizeof(more);
+    char *comma;
+
+    if ((size_t)snprintf(list, room, "%s", c->class_names ? c->class_names : "") < room)
+        return;
+    comma = strrchr(list, ',');
+    strcpy(comma ? comma + 1 : list, more);
+}
+
+int magvit_find_class(const MagvitContext *ctx, const char *name, int *id)
+{
+    const MgvConfig *c = &ctx->config;
+    const char *at = c->class_names ? c->class_names : "";
+    size_t length;
+    char list[512], *end;
+    long number;
+
+    for (int i = 0; i < c->num_classes && *at; i++, at += length + !!at[length]) {
+        length = strcspn(at, ",");
+        if (strlen(name) == length && !memcmp(at, name, length)) {
+            *id = i;
+            return 0;
+        }
+    }
+    number = strtol(name, &end, 10);
+    if (end != name && !*end && number >= 0 && number < c->num_classes) {
+        *id = (int)number;
+        return 0;
+    }
+    list_classes(c, list, sizeof(list));
+    if (c->num_classes)
+        mgv_err(&ctx->log, "class is '%.64s', must be one of %s or a number in [0,%d]", name, list, c->num_classes - 1);
+    else
+        mgv_err(&ctx->log, "class is '%.64s', but model %s has no classes", name, c->name);
+    return MAGVIT_ERR(EINVAL);
+}
+
 /* ---- a window: the jobs of a session -------------------------------------- */
 
 /** A job on its way through the decoding loop. */
@@ -486,6 +527,15 @@ fail:
     return ret;
 }
 
+/** Another step is done: say so now and then while a window takes long. */
+static void tell_progress(const MagvitContext *ctx, MgvProgress *p)
+{
+    int done = atomic_fetch_add(&p->done, 1) + 1;
+
+    if (mgv_progress_due(p, mgv_time()))
+        mgv_verbose(&ctx->log, "%d of %d steps of the window, %.0f s", done, atomic_load(&p->total), p->told - p->start);
+}
+
 static int step_logits(void *opaque, int step, const int32_t *tokens, float *logits)
 {
     Run *run = opaque;
@@ -508,7 +558,7 @@ static int step_logits(void *opaque, int step, const int32_t *tokens, float *log
         for (size_t i = 0; i < (size_t)n * c->codebook_size; i++)
             logits[i] += scale * (logits[i] - run->uncond[i]);
     }
-    atomic_fetch_add(&run->job->progress->done, 1);
+    tell_progress(ctx, run->job->progress);
     mgv_debug(&ctx->log, "step %d of %d", step + 1, run->model->sampler.steps);
     return 0;
 

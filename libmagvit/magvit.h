@@ -278,9 +278,9 @@ typedef struct MagvitParams {
     int feather;
 
     /* MAGVIT_TASK_PREDICT, MAGVIT_TASK_GENERATE */
-    int frames;                ///< number of frames to make
+    int frames;                ///< number of frames to make, PREDICT at least 1; GENERATE: -1 = without end, the default
     int cond_frames;           ///< given frames a window starts from, [1,T-1]; default 1
-    int class_id;              ///< class label, -1 = none
+    int class_id;              ///< class label, [-1,nb_classes-1], see magvit_find_class(); -1 = none, the default
 
     /* models whose decoder sees given pixels, see MagvitInfo.known_pixels; others ignore it */
     int known_pixels;          ///< 1: show them, 0: decode from codes alone, to compare; [0,1], default 1
@@ -343,6 +343,15 @@ MAGVIT_API int magvit_open(MagvitContext **out, const MagvitSettings *s);
 
 /** Describe the loaded model. @return 0 */
 MAGVIT_API int magvit_get_info(const MagvitContext *ctx, MagvitInfo *out);
+
+/**
+ * Number of a class of the model.
+ *
+ * @param name  a class name as in MagvitInfo.classes, or a number in [0,nb_classes-1]; names come first
+ * @param id    receives the number, for MagvitParams.class_id
+ * @return 0, or MAGVIT_ERR(EINVAL): no such class; the line lists those there are. Any thread.
+ */
+MAGVIT_API int magvit_find_class(const MagvitContext *ctx, const char *name, int *id);
 
 /** Write a description of the model's op plans, a line at a time, to the logger at level INFO. */
 MAGVIT_API void magvit_print_plans(const MagvitContext *ctx);

@@ -43,6 +43,7 @@ void magvit_default_params(MagvitParams *p, enum MagvitTask task)
         .overlap            = task == MAGVIT_TASK_INTERP ? 0 : 4,
         .factor             = 2,
         .rate               = { 0, 1 },
+        .frames             = task == MAGVIT_TASK_GENERATE ? -1 : 0,
         .cond_frames        = 1,
         .class_id           = -1,
         .known_pixels       = 1,
@@ -112,7 +113,7 @@ int mgv_params_check(const MagvitParams *p, const MgvSynth *s)
         { "y", p->y, 0, p->out_height - p->height },
     };
     const Check predict[] = {
-        { "frames", p->frames, 1, INT_MAX },
+        { "frames", p->frames, p->task == MAGVIT_TASK_PREDICT ? 1 : -1, INT_MAX },
         { "cond_frames", p->cond_frames, 1, frames - 1 },
     };
     int ret;

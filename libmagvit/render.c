@@ -30,6 +30,8 @@
 
 #include "libmagvit/video.h"
 
+#define PROGRESS_SECONDS 5 ///< between lines about a window that takes long
+
 /** Memory that only grows. */
 typedef struct Buffer {
     void *data;
@@ -484,13 +486,22 @@ static void finish_slots(MgvRender *r)
     }
 }
 
+int mgv_progress_due(MgvProgress *p, double now)
+{
+    int due = now - p->told >= PROGRESS_SECONDS;
+
+    if (due)
+        p->told = now;
+    return due;
+}
+
 int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
 {
     MgvTiling *t = &r->tiling;
     MgvRect hole;
-    double start = mgv_time();
     int tiles = 0, ret;
 
+    progress->start = progress->told = mgv_time();
     r->window = *w;
     hole = window_hole(r);
     if (!hole.w)
@@ -518,7 +529,7 @@ int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
     atomic_store(&progress->total, tiles * r->synth->steps);
     finish_slots(r);
     mgv_verbose(r->synth->log, "window %lld: %d of %d tiles, scale %.3f, %.2f s", (long long)w->index, tiles,
-                t->nb_x * t->nb_y, (double)t->work_w / r->width, mgv_time() - start);
+                t->nb_x * t->nb_y, (double)t->work_w / r->width, mgv_time() - progress->start);
     return 1;
 
 fail:

@@ -198,6 +198,18 @@ static int64_t last_duration(const MagvitSession *s)
     return s->last_duration > 0 ? s->last_duration : s->delta > 0 ? s->delta : nominal_duration(&s->p);
 }
 
+/**
+ * Begin of the k-th frame after the last one that was sent: at the frame rate, so that no rounding adds up, where it
+ * is known and a frame lasts a tick or more; else every frame lasts as long as the last one.
+ */
+static int64_t time_after(const MagvitSession *s, int64_t k)
+{
+    const MagvitParams *p = &s->p;
+    int64_t num = (int64_t)p->frame_rate.den * p->time_base.den, den = (int64_t)p->frame_rate.num * p->time_base.num;
+
+    return s->last_pts + (den > 0 && num >= den ? mgv_rescale(k, num, den) : k * last_duration(s));
+}
+
 /** pts and duration of the next frame. */
 static int set_times(MagvitSession *s, MgvPicture *pic, const MagvitFrame *in)
 {
@@ -434,8 +446,8 @@ static int next_predict(MagvitSession *s, Output *o)
     s->back     = position(s);
     o->number   = s->end - 1;
     o->slot     = s->slot++;
-    o->duration = generate ? 1 : last_duration(s);
-    o->pts      = generate ? s->made : frame_at(s, s->end - 1)->pts + o->duration;
+    o->pts      = generate ? s->made : time_after(s, s->made + 1);
+    o->duration = generate ? 1 : time_after(s, s->made + 2) - o->pts;
     return 0;
 }
 

@@ -49,7 +49,12 @@ typedef struct MgvProgress {
     atomic_int done;   ///< decoding steps so far
     atomic_int total;  ///< decoding steps of the window
     atomic_int cancel; ///< nonzero: stop with MAGVIT_ERR(ECANCELED)
+    double start;      ///< mgv_time() when the window began; told, too: of the rendering thread only
+    double told;       ///< mgv_time() of the last line about it, or start
 } MgvProgress;
+
+/** Is it time for another line about a window that takes long? If so, now becomes the time of the last one. */
+int mgv_progress_due(MgvProgress *p, double now);
 
 /** One clip to synthesise. */
 typedef struct MgvJob {

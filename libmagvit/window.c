@@ -278,12 +278,18 @@ static double scale_to_fit(int w, int h, const int window[3])
     return MGV_MAX((double)window[1] / h, (double)window[2] / w);
 }
 
+/** A picture of any shape out of the middle of one window. */
+static double scale_into(int w, int h, const int window[3])
+{
+    return MGV_MIN((double)window[1] / h, (double)window[2] / w);
+}
+
 static double choose_scale(const MagvitParams *p, const int window[3], int width, int height, MgvRect hole, MgvRect src)
 {
     double s = 1, least;
     int border;
 
-    if (p->scale == MAGVIT_SCALE_TILE)
+    if (p->scale == MAGVIT_SCALE_TILE && p->task != MAGVIT_TASK_GENERATE)
         return 1;
     switch (p->task) {
     case MAGVIT_TASK_INPAINT:
@@ -296,8 +302,11 @@ static double choose_scale(const MagvitParams *p, const int window[3], int width
         least = MGV_MAX(window[1], window[2]) / 8.0 / MGV_MIN(src.w, src.h);
         s = MGV_MAX(s, least);
         break;
+    case MAGVIT_TASK_GENERATE: // tiles would know nothing of each other
+        s = scale_into(width, height, window);
+        break;
     default:
-        if (p->scale == MAGVIT_SCALE_FIT || p->task == MAGVIT_TASK_GENERATE ||
+        if (p->scale == MAGVIT_SCALE_FIT ||
             tile_count(width, window[2], p->tile_overlap) * tile_count(height, window[1], p->tile_overlap) > 4)
             s = scale_to_fit(width, height, window);
     }

@@ -297,6 +297,29 @@ static void test_bad_decoding(void)
     magvit_close(&ctx);
 }
 
+static void test_classes(void)
+{
+    static const struct { const char *name; int id; } good[] = {
+        { "ball", 0 }, { "cube", 1 }, { "cone", 2 }, { "0", 0 }, { "2", 2 },
+    };
+    static const char *const bad[] = { "", "con", "cones", "ball,cube", "3", "-1", "1x", " " };
+    MagvitContext *ctx = open_model(TINY);
+    int id;
+
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+        CU_ASSERT_EQUAL(magvit_find_class(ctx, good[i].name, &id), 0);
+        CU_ASSERT_EQUAL(id, good[i].id);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        unit_log_reset();
+        CU_ASSERT_EQUAL(magvit_find_class(ctx, bad[i], &id), MAGVIT_ERR(EINVAL));
+        CU_ASSERT_EQUAL(unit_lines, 1);
+        CU_ASSERT_PTR_NOT_NULL(strstr(unit_line, bad[i]));
+        CU_ASSERT_PTR_NOT_NULL(strstr(unit_line, "ball,cube,cone or a number in [0,2]"));
+    }
+    magvit_close(&ctx);
+}
+
 CU_ErrorCode add_magvit_suite(void)
 {
     static const UnitTest tests[] = {
@@ -305,6 +328,7 @@ CU_ErrorCode add_magvit_suite(void)
         { "encode and decode", test_encode_decode },
         { "sessions of all tasks", test_sessions },
         { "decoder that sees known pixels", test_known_pixels },
+        { "names and numbers of classes", test_classes },
         { "bad decoding parameters", test_bad_decoding },
         { NULL, NULL }
     };

@@ -558,52 +558,6 @@ static void test_outpaint_far(void)
     }
 }
 
-/* ---- continuation --------------------------------------------------------- */
-
-static void test_predict(void)
-{
-    for (int n = 1; n <= 20; n++)
-        for (int cond = 1; cond <= 15; cond += 7) {
-            Stream *s = stream_new(MAGVIT_TASK_PREDICT, 10, 8, n);
-            Fake f = { .fail_at = -1 };
-            int given = MGV_MIN(n, cond);
-
-            s->p.frames      = 25;
-            s->p.cond_frames = cond;
-            CU_ASSERT_EQUAL(stream_run(s, &f), 0);
-            CU_ASSERT_EQUAL(s->nb_out, n + 25);
-            for (int i = 0; i < s->nb_out; i++) {
-                CU_ASSERT_EQUAL(s->out[i].f.pts, 3 * i);
-                CU_ASSERT_EQUAL(s->out[i].f.duration, 3);
-                CU_ASSERT_EQUAL(s->out[i].f.generated, i >= n);
-                CU_ASSERT_EQUAL(s->out[i].f.source, MGV_MIN(i, n - 1));
-                if (i < n)
-                    CU_ASSERT(same_samples(s, &s->out[i], &s->in[i]));
-            }
-            CU_ASSERT(f.jobs >= (25 + 15 - given) / (16 - given));
-            free(s);
-        }
-}
-
-static void test_generate(void)
-{
-    Stream *s = stream_new(MAGVIT_TASK_GENERATE, 16, 16, 0);
-    Fake f = { .fail_at = -1 };
-
-    s->p.frames      = 40;
-    s->p.cond_frames = 4;
-    CU_ASSERT_EQUAL(stream_run(s, &f), 0);
-    CU_ASSERT_EQUAL(s->nb_out, 40);
-    CU_ASSERT_EQUAL(f.jobs, 3);
-    CU_ASSERT_EQUAL(f.words[2], 2);
-    for (int i = 0; i < s->nb_out; i++) {
-        CU_ASSERT_EQUAL(s->out[i].f.pts, i);
-        CU_ASSERT_EQUAL(s->out[i].f.source, -1);
-        CU_ASSERT_EQUAL(s->out[i].f.generated, 1);
-    }
-    free(s);
-}
-
 /* ---- errors and state ----------------------------------------------------- */
 
 static void expect_bad(MagvitParams p, const char *field)
@@ -651,6 +605,7 @@ static void test_bad_params(void)
     EXPECT_BAD(MAGVIT_TASK_OUTPAINT, x = 21, "x is 21");
     EXPECT_BAD(MAGVIT_TASK_OUTPAINT, y = 3, "y is 3, must be a multiple of 2");
     EXPECT_BAD(MAGVIT_TASK_PREDICT, frames = 0, "frames");
+    EXPECT_BAD(MAGVIT_TASK_GENERATE, frames = -2, "frames is -2");
     EXPECT_BAD(MAGVIT_TASK_PREDICT, cond_frames = 16, "cond_frames");
     EXPECT_BAD(MAGVIT_TASK_GENERATE, frame_rate.num = 0, "frame_rate");
     EXPECT_BAD(9, width = 20, "task is 9");
@@ -772,8 +727,6 @@ CU_ErrorCode add_session_suite(void)
         { "holes of any size", test_flat_holes },
         { "outpainting", test_outpaint },
         { "outpainting far", test_outpaint_far },
-        { "prediction", test_predict },
-        { "generation", test_generate },
         { "bad parameters", test_bad_params },
         { "bad frames", test_bad_frames },
         { "retry and flush", test_retry_and_flush },

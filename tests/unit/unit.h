@@ -46,6 +46,7 @@
     X(blend) \
     X(scene) \
     X(session) \
+    X(predict) \
     X(magvit)
 
 /** add_<stem>_suite() registers the tests of a file, usually by unit_add(). */

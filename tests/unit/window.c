@@ -248,6 +248,16 @@ static void test_choices(void)
 
     expect_tiles(tiles(out, 448, 256, none, (MgvRect){ 64, 0, 320, 256 }), 448, 256, 5, 3);
     expect_tiles(tiles(out, 640, 256, none, (MgvRect){ 160, 0, 320, 256 }), 256, 102, 3, 1);
+
+    /* what is made of nothing is one window at any size */
+    for (int scale = 0; scale <= MAGVIT_SCALE_FIT; scale++) {
+        MagvitParams make = tile_params(MAGVIT_TASK_GENERATE, scale);
+
+        expect_tiles(tiles(make, 128, 128, none, none), 128, 128, 1, 1);
+        expect_tiles(tiles(make, 1920, 1080, none, none), 128, 72, 1, 1);
+        expect_tiles(tiles(make, 64, 256, none, none), 32, 128, 1, 1);
+        expect_tiles(tiles(make, 20, 10, none, none), 20, 10, 1, 1);
+    }
 }
 
 /* Tiles in their order: each shows at least so many pixels that are given or made before, and all is made. */
@@ -324,6 +334,16 @@ static void test_panorama(void)
     mgv_tiling_uninit(&t);
 }
 
+static void test_progress(void)
+{
+    MgvProgress p = { .start = 100, .told = 100 };
+
+    CU_ASSERT_EQUAL(mgv_progress_due(&p, 104.9), 0);
+    CU_ASSERT_EQUAL(mgv_progress_due(&p, 105.1), 1);
+    CU_ASSERT_EQUAL(mgv_progress_due(&p, 110.0), 0);
+    CU_ASSERT_EQUAL(mgv_progress_due(&p, 110.1), 1);
+}
+
 CU_ErrorCode add_window_suite(void)
 {
     static const UnitTest tests[] = {
@@ -337,6 +357,7 @@ CU_ErrorCode add_window_suite(void)
         { "choice of scale", test_choices },
         { "tiles go outward", test_outward },
         { "panorama", test_panorama },
+        { "lines about a long window", test_progress },
         { NULL, NULL }
     };
     return unit_add("window", tests);
