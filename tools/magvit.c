@@ -49,6 +49,7 @@ static const char help_text[] =
     "  run predict  IN OUT       make frames after the last one (--frames)\n"
     "  run inpaint  IN OUT       refill a rectangle (-x -y -w -h)\n"
     "  run outpaint IN OUT       extend the picture (--width --height -x -y)\n"
+    "  run generate OUT          make a video (--frames, --fps, --class, --width, --height)\n"
     "  bench                     time each stage of a window\n"
     "  help                      print this text\n"
     "IN and OUT are YUV4MPEG2 files; - is standard input or output.\n"
@@ -61,11 +62,12 @@ static const char help_text[] =
     "  --quiet, --verbose        fewer or more lines; twice for the op plans\n"
     "options of run:\n"
     "  --factor N                interp: output frames per input frame, 1 to 15 [2]\n"
-    "  --fps RATE                interp: output frame rate instead, such as 60 or 60000/1001\n"
-    "  --frames N                predict: frames to make after the last one (required)\n"
-    "  --cond-frames N           predict: given frames that a window starts from [1]\n"
+    "  --fps RATE                interp: output frame rate instead, such as 60 or 60000/1001; generate: [25]\n"
+    "  --frames N                predict: frames to make after the last one; generate: all (both: required)\n"
+    "  --cond-frames N           predict, generate: frames that a window starts from [1]\n"
+    "  --class NAME              predict, generate: class by name or number [none]\n"
     "  -x X -y Y -w W -h H       inpaint: rectangle; outpaint: place of the input (x and y)\n"
-    "  --width W --height H      outpaint: canvas\n"
+    "  --width W --height H      outpaint: canvas; generate: size [the window's]\n"
     "  --steps N                 decoding steps a window [the model's]\n"
     "  --schedule NAME           cosine, uniform, exp, log, powE, poly:c,.. [the model's]\n"
     "  --temperature T           token sampling, 0 = greedy [the model's]\n"
@@ -81,8 +83,8 @@ static const char help_text[] =
 /* Long options without a letter. */
 enum {
     OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR, OPT_FPS,
-    OPT_FRAMES, OPT_COND_FRAMES, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE, OPT_CHOICE, OPT_TOP_K, OPT_TOP_P,
-    OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN, OPT_HELP
+    OPT_FRAMES, OPT_COND_FRAMES, OPT_CLASS, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE,
+    OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN, OPT_HELP
 };
 
 static const struct option long_options[] = {
@@ -91,6 +93,7 @@ static const struct option long_options[] = {
     { "quiet", 0, NULL, OPT_QUIET },             { "verbose", 0, NULL, OPT_VERBOSE },
     { "factor", 1, NULL, OPT_FACTOR },           { "fps", 1, NULL, OPT_FPS },
     { "frames", 1, NULL, OPT_FRAMES },           { "cond-frames", 1, NULL, OPT_COND_FRAMES },
+    { "class", 1, NULL, OPT_CLASS },
     { "width", 1, NULL, OPT_WIDTH },             { "height", 1, NULL, OPT_HEIGHT },
     { "steps", 1, NULL, OPT_STEPS },             { "schedule", 1, NULL, OPT_SCHEDULE },
     { "temperature", 1, NULL, OPT_TEMPERATURE }, { "choice-temperature", 1, NULL, OPT_CHOICE },
@@ -105,6 +108,7 @@ static const struct option long_options[] = {
 typedef struct Options {
     MagvitSettings settings;
     MagvitParams params;
+    const char *class_name; /* NULL: none */
     char **args; /* what is left, NULL-terminated */
     int nb_args;
 } Options;
@@ -181,6 +185,7 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_FPS:          p->factor = 0; p->rate = parse_rate("--fps", v); break;
     case OPT_FRAMES:       p->frames = (int)parse_int("--frames", v, 1, 1000000); break;
     case OPT_COND_FRAMES:  p->cond_frames = (int)parse_int("--cond-frames", v, 1, 64); break;
+    case OPT_CLASS:        o->class_name = v; break;
     case 'x':              p->x = (int)parse_int("-x", v, 0, 32768); break;
     case 'y':              p->y = (int)parse_int("-y", v, 0, 32768); break;
     case 'w':              p->w = (int)parse_int("-w", v, 1, 32768); break;
@@ -298,13 +303,32 @@ typedef struct Stream {
     MagvitSession *session;
 } Stream;
 
+/* What a generated stream is like, in place of an input: Y'CbCr of full resolution. */
+static void like_nothing(Y4m *in, const MagvitContext *ctx, const MagvitParams *p)
+{
+    MagvitInfo info;
+
+    magvit_get_info(ctx, &info);
+    *in = (Y4m){
+        .width  = p->out_width  ? p->out_width  : info.window[2],
+        .height = p->out_height ? p->out_height : info.window[1],
+        .rate   = p->rate.num ? p->rate : (MagvitRational){ 25, 1 },
+        .format = { MAGVIT_MODEL_YUV, 8, 0, 0, 0, 0 },
+        .tags   = " Ip A1:1 C444 XCOLORRANGE=LIMITED",
+    };
+}
+
 static int stream_open(Stream *s, MagvitContext *ctx, Options *o)
 {
     MagvitParams *p = &o->params;
     MagvitOutput out;
     int ret;
 
-    if ((ret = y4m_open(&s->in, o->args[0])) < 0)
+    if (o->class_name && (ret = magvit_find_class(ctx, o->class_name, &p->class_id)) < 0)
+        return ret;
+    if (p->task == MAGVIT_TASK_GENERATE)
+        like_nothing(&s->in, ctx, p);
+    else if ((ret = y4m_open(&s->in, o->args[0])) < 0)
         return ret;
     p->format     = s->in.format;
     p->width      = s->in.width;
@@ -318,7 +342,7 @@ static int stream_open(Stream *s, MagvitContext *ctx, Options *o)
     if ((ret = magvit_session_open(&s->session, ctx, p)) < 0)
         return ret;
     magvit_session_output(s->session, &out);
-    if ((ret = y4m_create(&s->out, o->args[1], &s->in, out.width, out.height, out.frame_rate)) < 0 ||
+    if ((ret = y4m_create(&s->out, o->args[o->nb_args - 1], &s->in, out.width, out.height, out.frame_rate)) < 0 ||
         (ret = y4m_frame_alloc(&s->in_frame, &s->in)) < 0)
         return ret;
     return y4m_frame_alloc(&s->out_frame, &s->out);
@@ -341,7 +365,7 @@ static int stream_run(Stream *s)
 
 static int cmd_run(int argc, char **argv)
 {
-    static const char *const names[] = { "interp", "predict", "inpaint", "outpaint", NULL };
+    static const char *const names[] = { "interp", "predict", "inpaint", "outpaint", "generate", NULL };
     Options o;
     Stream s;
     MagvitContext *ctx = NULL;
@@ -350,11 +374,16 @@ static int cmd_run(int argc, char **argv)
     if (argc < 2)
         usage("run needs a task");
     parse_options(&o, argc - 1, argv + 1, parse_name("task", argv[1], names));
-    need_args(&o, 2, "IN.y4m and OUT.y4m");
+    if (o.params.task == MAGVIT_TASK_GENERATE)
+        need_args(&o, 1, "OUT.y4m");
+    else
+        need_args(&o, 2, "IN.y4m and OUT.y4m");
+    if (o.class_name && o.params.task != MAGVIT_TASK_PREDICT && o.params.task != MAGVIT_TASK_GENERATE)
+        usage("--class is for predict and generate");
     if (o.params.task == MAGVIT_TASK_INPAINT && (o.params.w < 1 || o.params.h < 1))
         usage("inpaint needs a rectangle: -x X -y Y -w W -h H");
-    if (o.params.task == MAGVIT_TASK_PREDICT && o.params.frames < 1)
-        usage("predict needs --frames N");
+    if ((o.params.task == MAGVIT_TASK_PREDICT || o.params.task == MAGVIT_TASK_GENERATE) && o.params.frames < 1)
+        usage("%s needs --frames N", argv[1]);
     memset(&s, 0, sizeof(s));
     if ((ret = magvit_open(&ctx, &o.settings)) >= 0 && (ret = stream_open(&s, ctx, &o)) >= 0)
         ret = stream_run(&s);
