@@ -62,10 +62,15 @@ download() {
 }
 
 mkdir -p "$sources" "$build/ffmpeg"
+# a tree that holds other patches than today's cannot be patched again
+patches=$(cat "$root"/patches/*.patch | cksum)
+for tree in "$sources/given" "$sources/distribution"; do
+    [ "$(cat "$tree/patches.cksum" 2> /dev/null)" = "$patches" ] || rm -rf "$tree"
+done
 if [ -n "$given" ]; then
     [ -f "$given/libavfilter/allfilters.c" ] || die "$given is not an FFmpeg source tree"
     tree=$sources/given
-    if [ "$(cat "$sources/given.path" 2> /dev/null)" != "$given" ]; then
+    if [ ! -d "$tree" ] || [ "$(cat "$sources/given.path" 2> /dev/null)" != "$given" ]; then
         rm -rf "$tree"
         cp -r "$given" "$tree"
         echo "$given" > "$sources/given.path"
@@ -81,6 +86,7 @@ else
     fi
 fi
 "$root/patches/apply.sh" "$tree"
+echo "$patches" > "$tree/patches.cksum"
 
 # ---------------------------------------------------------------- configure
 
@@ -93,7 +99,7 @@ cd "$build/ffmpeg"
 set -- --cc="$cc" $asm --disable-everything --disable-autodetect --disable-doc --disable-debug \
     --disable-network --disable-ffplay --enable-zlib --enable-version3 \
     --enable-libmagvit --pkg-config-flags=--static \
-    --enable-filter=magvit_inpaint,magvit_interp,magvit_outpaint \
+    --enable-filter=magvit_inpaint,magvit_interp,magvit_outpaint,magvit_predict,magvit_src \
     --enable-protocol=file,pipe --enable-indev=lavfi \
     --enable-decoder=h264,hevc,mpeg1video,mpeg2video,mpeg4,vp8,vp9,mjpeg,png,ffv1,ffvhuff,huffyuv \
     --enable-decoder=prores,dnxhd,utvideo,bmp,ppm,pgm,pam,rawvideo,wrapped_avframe \
