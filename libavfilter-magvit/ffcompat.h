@@ -68,9 +68,11 @@ static inline FilterLink *ff_filter_link(AVFilterLink *link)
 #ifdef AV_FRAME_FLAG_INTERLACED
 #define FRAME_INTERLACED(frame) (!!((frame)->flags & AV_FRAME_FLAG_INTERLACED))
 #define FRAME_CLEAR_KEY(frame)  ((frame)->flags &= ~AV_FRAME_FLAG_KEY)
+#define FRAME_SET_KEY(frame)    ((frame)->flags |= AV_FRAME_FLAG_KEY)
 #else
 #define FRAME_INTERLACED(frame) ((frame)->interlaced_frame)
 #define FRAME_CLEAR_KEY(frame)  ((frame)->key_frame = 0)
+#define FRAME_SET_KEY(frame)    ((frame)->key_frame = 1)
 #endif
 
 /* libmagvit's codes and unknown timestamps pass through unchanged */

@@ -187,7 +187,59 @@ static int model_acquire(AVFilterContext *ctx, FFMagvitModel **out)
     return ret;
 }
 
+av_cold int ff_magvit_init(AVFilterContext *ctx)
+{
+    static const char *const names[] = { "interpolation", "prediction", "inpainting", "outpainting", "generation" };
+    FFMagvitFilter *s = ctx->priv;
+    char known[128] = "";
+    MagvitInfo info;
+    int ret;
+
+    if (s->draw)
+        return 0;
+    log_ctx = ctx;
+    if ((ret = model_acquire(ctx, &s->shared)) < 0)
+        return ret;
+    magvit_get_info(s->shared->magvit, &info);
+    if (info.tasks >> s->task & 1)
+        return 0;
+    for (int i = 0; i < MAGVIT_TASK_NB; i++)
+        if (info.tasks >> i & 1)
+            av_strlcatf(known, sizeof(known), "%s%s", *known ? ", " : "", names[i]);
+    av_log(ctx, AV_LOG_ERROR, "Model %s knows %s, expected one that knows %s\n", info.name, known, names[s->task]);
+    return AVERROR(ENOTSUP);
+}
+
+void ff_magvit_get_info(AVFilterContext *ctx, MagvitInfo *info)
+{
+    FFMagvitFilter *s = ctx->priv;
+
+    magvit_get_info(s->shared->magvit, info);
+}
+
+int ff_magvit_find_class(AVFilterContext *ctx, const char *name, int *id)
+{
+    FFMagvitFilter *s = ctx->priv;
+
+    *id = -1;
+    log_ctx = ctx;
+    return name ? magvit_find_class(s->shared->magvit, name, id) : 0;
+}
+
 /* ---- link configuration ---- */
+
+int ff_magvit_count_frames(AVFilterContext *ctx, int64_t duration, MagvitRational rate, int *frames)
+{
+    int64_t n = av_rescale_rnd(duration, rate.num, rate.den * INT64_C(1000000), AV_ROUND_UP);
+
+    if (n < 0 || n > INT_MAX) {
+        av_log(ctx, AV_LOG_ERROR, "Option duration: %"PRId64" s at %d/%d frames a second is too long, "
+               "expected at most %d frames\n", duration / 1000000, rate.num, rate.den, INT_MAX);
+        return AVERROR(EINVAL);
+    }
+    *frames = n;
+    return 0;
+}
 
 static MagvitFormat magvit_format(enum AVPixelFormat pix_fmt)
 {
@@ -218,12 +270,11 @@ static void log_start(AVFilterContext *ctx)
            (info.weight_bytes + info.work_bytes + (1 << 20) - 1) >> 20, s->seed);
 }
 
-static void close_all(FFMagvitFilter *s)
+static void close_session(FFMagvitFilter *s)
 {
     AVFrame *props;
 
     magvit_session_close(&s->session);
-    model_release(&s->shared);
     while (s->props && av_fifo_read(s->props, &props, 1) >= 0)
         av_frame_free(&props);
     av_fifo_freep2(&s->props);
@@ -231,33 +282,40 @@ static void close_all(FFMagvitFilter *s)
     av_frame_free(&s->pending);
 }
 
+static void input_params(MagvitParams *par, AVFilterLink *inlink)
+{
+    FilterLink *il = ff_filter_link(inlink);
+
+    par->width          = inlink->w;
+    par->height         = inlink->h;
+    par->time_base      = (MagvitRational){ inlink->time_base.num, inlink->time_base.den };
+    if (il->frame_rate.num > 0 && il->frame_rate.den > 0)
+        par->frame_rate = (MagvitRational){ il->frame_rate.num, il->frame_rate.den };
+}
+
 static int config_output(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
-    AVFilterLink *inlink = ctx->inputs[0];
-    FilterLink *il = ff_filter_link(inlink), *ol = ff_filter_link(outlink);
+    FilterLink *ol = ff_filter_link(outlink);
     FFMagvitFilter *s = ctx->priv;
     MagvitParams par;
     MagvitOutput out;
     int ret;
 
     log_ctx = ctx;
-    close_all(s);
+    close_session(s);
     s->first_prop  = s->nb_sent = 0;
     s->last_source = -1;
     s->next_pts    = s->last_pts = AV_NOPTS_VALUE;
-    s->status      = 0;
+    s->status      = ctx->nb_inputs ? 0 : AVERROR_EOF;
     s->props = av_fifo_alloc2(32, sizeof(AVFrame *), AV_FIFO_FLAG_AUTO_GROW);
     if (!s->props)
         return AVERROR(ENOMEM);
 
     magvit_default_params(&par, s->task);
-    par.format             = magvit_format(inlink->format);
-    par.width              = inlink->w;
-    par.height             = inlink->h;
-    par.time_base          = (MagvitRational){ inlink->time_base.num, inlink->time_base.den };
-    if (il->frame_rate.num > 0 && il->frame_rate.den > 0)
-        par.frame_rate     = (MagvitRational){ il->frame_rate.num, il->frame_rate.den };
+    par.format             = magvit_format(outlink->format);
+    if (ctx->nb_inputs)
+        input_params(&par, ctx->inputs[0]);
     par.steps              = s->steps;
     par.schedule           = s->schedule;
     par.temperature        = s->temperature;
@@ -276,14 +334,13 @@ static int config_output(AVFilterLink *outlink)
     if ((ret = s->set_params(ctx, &par)) < 0)
         return ret;
     if (s->draw) {
-        outlink->w         = inlink->w;
-        outlink->h         = inlink->h;
-        outlink->time_base = inlink->time_base;
-        ol->frame_rate     = il->frame_rate;
+        outlink->w         = ctx->inputs[0]->w;
+        outlink->h         = ctx->inputs[0]->h;
+        outlink->time_base = ctx->inputs[0]->time_base;
+        ol->frame_rate     = ff_filter_link(ctx->inputs[0])->frame_rate;
         return 0;
     }
-    if ((ret = model_acquire(ctx, &s->shared)) < 0 ||
-        (ret = magvit_session_open(&s->session, s->shared->magvit, &par)) < 0 ||
+    if ((ret = magvit_session_open(&s->session, s->shared->magvit, &par)) < 0 ||
         (ret = magvit_session_output(s->session, &out)) < 0)
         return ret;
     log_start(ctx);
@@ -459,8 +516,9 @@ static int draw_frame(AVFilterContext *ctx)
 /* Properties of the source frame, less what is untrue of this output frame. */
 static int set_props(FFMagvitFilter *s, const MagvitFrame *from, AVFrame *out, int resized)
 {
-    int again = s->task == MAGVIT_TASK_INTERP && from->source == s->last_source;
-    int invented = s->task == MAGVIT_TASK_INTERP && from->generated;
+    int region = s->task == MAGVIT_TASK_INPAINT || s->task == MAGVIT_TASK_OUTPAINT;
+    int again = from->source >= 0 && from->source == s->last_source;
+    int invented = !region && from->generated;
     AVFrame *props;
     int ret;
 
@@ -505,10 +563,20 @@ static int set_props(FFMagvitFilter *s, const MagvitFrame *from, AVFrame *out, i
     return av_dict_set_int(&out->metadata, "lavfi.magvit.seed", s->seed, 0);
 }
 
+/* A frame of a source: what is not the model's is what other sources say. */
+static void set_source_props(AVFrame *out, const AVFilterLink *outlink)
+{
+    out->sample_aspect_ratio = outlink->sample_aspect_ratio;
+    out->colorspace  = AVCOL_SPC_RGB;
+    out->color_range = AVCOL_RANGE_JPEG;
+    out->pict_type   = AV_PICTURE_TYPE_I;
+    FRAME_SET_KEY(out);
+}
+
 /* One output frame, or what magvit_receive_frame() says. */
 static int receive_frame(AVFilterContext *ctx, AVFrame **out)
 {
-    AVFilterLink *inlink = ctx->inputs[0], *outlink = ctx->outputs[0];
+    AVFilterLink *inlink = ctx->nb_inputs ? ctx->inputs[0] : NULL, *outlink = ctx->outputs[0];
     FFMagvitFilter *s = ctx->priv;
     MagvitFrame frame = { 0 };
     int ret;
@@ -520,9 +588,11 @@ static int receive_frame(AVFilterContext *ctx, AVFrame **out)
     set_planes(&frame, s->out);
     if ((ret = magvit_receive_frame(s->session, &frame)) < 0)
         return ret;
-    ret = set_props(s, &frame, s->out, outlink->w != inlink->w || outlink->h != inlink->h);
+    ret = set_props(s, &frame, s->out, inlink && (outlink->w != inlink->w || outlink->h != inlink->h));
     if (ret < 0)
         return ret;
+    if (!inlink)
+        set_source_props(s->out, outlink);
     if (frame.pts != AV_NOPTS_VALUE)
         s->next_pts = frame.pts + frame.duration;
     *out = s->out;
@@ -532,7 +602,7 @@ static int receive_frame(AVFilterContext *ctx, AVFrame **out)
 
 int ff_magvit_activate(AVFilterContext *ctx)
 {
-    AVFilterLink *inlink = ctx->inputs[0], *outlink = ctx->outputs[0];
+    AVFilterLink *inlink = ctx->nb_inputs ? ctx->inputs[0] : NULL, *outlink = ctx->outputs[0];
     FFMagvitFilter *s = ctx->priv;
     int64_t pts;
     int ret;
@@ -564,6 +634,8 @@ int ff_magvit_activate(AVFilterContext *ctx)
         } else if (ff_inlink_acknowledge_status(inlink, &s->status, &pts)) {
             if (s->next_pts == AV_NOPTS_VALUE && pts != AV_NOPTS_VALUE)
                 s->next_pts = av_rescale_q(pts, inlink->time_base, outlink->time_base);
+            if (s->task == MAGVIT_TASK_PREDICT && !s->nb_sent)
+                av_log(ctx, AV_LOG_WARNING, "No frame came in, there is nothing to continue\n");
             ret = s->draw ? 0 : magvit_send_frame(s->session, NULL);
         } else {
             ff_inlink_request_frame(inlink);
@@ -577,6 +649,9 @@ int ff_magvit_activate(AVFilterContext *ctx)
 
 av_cold void ff_magvit_uninit(AVFilterContext *ctx)
 {
+    FFMagvitFilter *s = ctx->priv;
+
     log_ctx = ctx;
-    close_all(ctx->priv);
+    close_session(s);
+    model_release(&s->shared);
 }

@@ -22,9 +22,10 @@
  * flow of frames between the links and the session.
  *
  * A filter puts FFMagvitFilter first in its context, MAGVIT_COMMON_OPTIONS
- * after its own options, sets task and hooks in init, and uses the callbacks
- * below. Frames keep their pixel format; known samples leave bit by bit as
- * they came, because the library copies them.
+ * after its own options, sets task and hooks in init, which ends with
+ * ff_magvit_init(), and uses the callbacks below. A source is a filter without
+ * an input; it may take a part of the options. Frames keep their pixel format;
+ * known samples leave bit by bit as they came, because the library copies them.
  */
 
 #ifndef AVFILTER_MAGVIT_FILTER_H
@@ -61,7 +62,7 @@ typedef struct FFMagvitFilter {
 
     /* set by the filter's init */
     enum MagvitTask task;
-    /** Fill the task's fields of par, whose other fields are set. Logs its own errors. */
+    /** Fill the task's fields of par, whose other fields are set; of a source size and rate, too. Logs its own errors. */
     int (*set_params)(AVFilterContext *ctx, MagvitParams *par);
     /** Add to frame number n, made from in, before it is sent. May be NULL. */
     int (*prepare)(AVFilterContext *ctx, MagvitFrame *frame, const AVFrame *in, int64_t n);
@@ -101,7 +102,8 @@ typedef struct FFMagvitFilter {
 #define MAGVIT_CONST(name, help, value, of) \
     { name, help, 0, AV_OPT_TYPE_CONST, { .i64 = value }, 0, 0, MAGVIT_FLAGS, .unit = of }
 
-#define MAGVIT_COMMON_OPTIONS \
+/* of every filter */
+#define MAGVIT_MODEL_OPTIONS \
     { "model", "set the model file", MAGVIT_OFFSET(model), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, MAGVIT_FLAGS }, \
     { "backend", "set the compute backend", MAGVIT_OFFSET(backend), AV_OPT_TYPE_INT, { .i64 = MAGVIT_BACKEND_AUTO }, MAGVIT_BACKEND_AUTO, MAGVIT_BACKEND_VULKAN, MAGVIT_FLAGS, .unit = "backend" }, \
         MAGVIT_CONST("auto",   "fastest that works",  MAGVIT_BACKEND_AUTO,   "backend"), \
@@ -117,20 +119,38 @@ typedef struct FFMagvitFilter {
     { "top_p", "sample from the likeliest codes of that total probability", MAGVIT_OFFSET(top_p), AV_OPT_TYPE_DOUBLE, { .dbl = 1 }, 0, 1, MAGVIT_FLAGS }, \
     { "guidance", "set the classifier-free guidance scale, 0 for none", MAGVIT_OFFSET(guidance), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 100, MAGVIT_FLAGS }, \
     { "seed", "set the random seed", MAGVIT_OFFSET(seed), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \
-    { "first_index", "set the number of the first frame in the whole stream", MAGVIT_OFFSET(first_index), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \
+    { "known_pixels", "show the given pixels to a decoder that can see them", MAGVIT_OFFSET(known_pixels), AV_OPT_TYPE_BOOL, { .i64 = 1 }, 0, 1, MAGVIT_FLAGS }
+
+/* of those that take frames larger than the window */
+#define MAGVIT_TILE_OPTIONS \
     { "scale", "set how frames larger than the window are processed", MAGVIT_OFFSET(scale), AV_OPT_TYPE_INT, { .i64 = MAGVIT_SCALE_AUTO }, MAGVIT_SCALE_AUTO, MAGVIT_SCALE_FIT, MAGVIT_FLAGS, .unit = "scale" }, \
         MAGVIT_CONST("auto", "tile where that is enough, else fit", MAGVIT_SCALE_AUTO, "scale"), \
         MAGVIT_CONST("tile", "overlapping windows at full resolution", MAGVIT_SCALE_TILE, "scale"), \
         MAGVIT_CONST("fit",  "reduce to one window", MAGVIT_SCALE_FIT, "scale"), \
-    { "tile_overlap", "set the number of pixels that neighbouring tiles share", MAGVIT_OFFSET(tile_overlap), AV_OPT_TYPE_INT, { .i64 = 32 }, 0, 16384, MAGVIT_FLAGS }, \
-    { "overlap", "set the number of frames that neighbouring windows share, -1 for the task's", MAGVIT_OFFSET(overlap), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, 8, MAGVIT_FLAGS }, \
-    { "known_pixels", "show the given pixels to a decoder that can see them", MAGVIT_OFFSET(known_pixels), AV_OPT_TYPE_BOOL, { .i64 = 1 }, 0, 1, MAGVIT_FLAGS }
+    { "tile_overlap", "set the number of pixels that neighbouring tiles share", MAGVIT_OFFSET(tile_overlap), AV_OPT_TYPE_INT, { .i64 = 32 }, 0, 16384, MAGVIT_FLAGS }
+
+#define MAGVIT_COMMON_OPTIONS \
+    MAGVIT_MODEL_OPTIONS, \
+    MAGVIT_TILE_OPTIONS, \
+    { "first_index", "set the number of the first frame in the whole stream", MAGVIT_OFFSET(first_index), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \
+    { "overlap", "set the number of frames that neighbouring windows share, -1 for the task's", MAGVIT_OFFSET(overlap), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, 8, MAGVIT_FLAGS }
 
 /** Every format that MagvitFormat can express. */
 extern const enum AVPixelFormat ff_magvit_pix_fmts[];
 
 /** For the one output pad of each filter. */
 extern const AVFilterPad ff_magvit_outputs[1];
+
+/** Open the model and check that it knows the task: the end of a filter's init. */
+int  ff_magvit_init(AVFilterContext *ctx);
+
+/* After ff_magvit_init(): */
+
+void ff_magvit_get_info(AVFilterContext *ctx, MagvitInfo *info);
+/** Class of the model by name or number, -1 for NULL. Logs what classes there are. */
+int  ff_magvit_find_class(AVFilterContext *ctx, const char *name, int *id);
+/** Frames of a rate that begin within a duration in microseconds. Logs a duration that is too long. */
+int  ff_magvit_count_frames(AVFilterContext *ctx, int64_t duration, MagvitRational rate, int *frames);
 
 int  ff_magvit_activate(AVFilterContext *ctx);
 void ff_magvit_uninit(AVFilterContext *ctx);

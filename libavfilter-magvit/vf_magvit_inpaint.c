@@ -442,12 +442,12 @@ static av_cold int init(AVFilterContext *ctx)
     s->base.draw       = s->show == SHOW_MASK ? draw : NULL;
     if ((ret = check_options(ctx)) < 0 || (ret = ff_append_inpad(ctx, &pad)) < 0)
         return ret;
-    if (s->mask_input)
-        return ff_append_inpad(ctx, &second);
-    for (int i = 0; i < NB_EXPRS && has_rect(s); i++)
+    if (s->mask_input && (ret = ff_append_inpad(ctx, &second)) < 0)
+        return ret;
+    for (int i = 0; i < NB_EXPRS && !s->mask_input && has_rect(s); i++)
         if ((ret = parse(ctx, i, s->str[i])) < 0)
             return ret;
-    return 0;
+    return ff_magvit_init(ctx);
 }
 
 static int query_formats(AVFilterContext *ctx)

@@ -285,7 +285,7 @@ static av_cold int init(AVFilterContext *ctx)
     s->base.set_params = set_params;
     s->base.prepare    = prepare;
     s->base.missing    = missing;
-    return 0;
+    return ff_magvit_init(ctx);
 }
 
 static av_cold void uninit(AVFilterContext *ctx)

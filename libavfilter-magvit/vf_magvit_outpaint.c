@@ -143,7 +143,7 @@ static av_cold int init(AVFilterContext *ctx)
 
     s->base.task       = MAGVIT_TASK_OUTPAINT;
     s->base.set_params = set_params;
-    return 0;
+    return ff_magvit_init(ctx);
 }
 
 static const AVFilterPad inputs[] = {

@@ -21,9 +21,11 @@ check() { # tree
         cd "$copy" || exit 1
         ./configure --cc="${CC:-cc}" --disable-everything --disable-autodetect --disable-doc --disable-programs \
             --disable-x86asm --enable-version3 --pkg-config-flags=--static --enable-libmagvit \
-            --enable-filter=magvit_inpaint,magvit_interp,magvit_outpaint &&
-        make -j"${JOBS:-2}" V=0 libavfilter/magvit/magvit_filter.o libavfilter/magvit/magvit_mask.o libavfilter/magvit/vf_magvit_inpaint.o \
-            libavfilter/magvit/vf_magvit_interp.o libavfilter/magvit/vf_magvit_outpaint.o
+            --enable-filter=magvit_inpaint,magvit_interp,magvit_outpaint,magvit_predict,magvit_src &&
+        make -j"${JOBS:-2}" V=0 libavfilter/magvit/magvit_filter.o libavfilter/magvit/magvit_mask.o \
+            libavfilter/magvit/vf_magvit_inpaint.o \
+            libavfilter/magvit/vf_magvit_interp.o libavfilter/magvit/vf_magvit_outpaint.o \
+            libavfilter/magvit/vf_magvit_predict.o libavfilter/magvit/vsrc_magvit_src.o
     ) > "$log" 2>&1 || { tail -n 20 "$log"; return 1; }
     if grep -n 'magvit.*warning:' "$log"; then return 1; fi
     "$here/apply.sh" "$copy" --reverse || return 1

@@ -309,6 +309,104 @@ test_outpaint_stamps() {
     stamps "$(source 24x24 30000/1001 20 gray)" "setpts=PTS+3,magvit_outpaint=w=32:h=24:x=4:y=0:$opts" | with_reference outpaint-stamps
 }
 
+# ---------------------------------------------------------------- prediction
+
+test_predict_known() {
+    for format in $formats; do
+        src=$(source 40x32 10 5 "$format")
+        md5 "$src" null > "$tmp/in" &&
+        md5 "$src" "magvit_predict=frames=20:$opts" > "$tmp/out" || return 1
+        count "$format" 25 "$tmp/out" || return 1
+        head -n 5 "$tmp/out" > "$tmp/known"
+        same "$format before the end" "$tmp/in" "$tmp/known" || return 1
+        [ "$(tail -n 21 "$tmp/out" | sort -u | wc -l)" -gt 10 ] || note "$format: the last frame is held" || return 1
+    done
+}
+
+test_predict_count() {
+    for n in 1 2 15 16 17 40; do
+        for case in frames=1,1 frames=33,33 d=0.5:cond_frames=5,13 cond_frames=4,12 cond_frames=15:duration=1,25; do
+            md5 "$(source 24x24 25 $n gray)" "magvit_predict=${case%,*}:$opts" > "$tmp/out" || return 1
+            count "$n frames, ${case%,*}" $((n + ${case#*,})) "$tmp/out" || return 1
+        done
+    done
+}
+
+test_predict_stamps() {
+    {
+        stamps "$(source 24x24 30000/1001 4 gray)" "settb=1/1000,magvit_predict=frames=20:$opts" &&
+        stamps "$(source 24x24 25 1 gray)" "magvit_predict=cond_frames=4:frames=17:$opts" &&
+        stamps "$(source 24x24 25 12 gray),select=not(eq(mod(n\,3)\,1))" "magvit_predict=frames=3:$opts"
+    } | with_reference predict-stamps
+}
+
+test_predict_class() {
+    src=$(source 32x32 10 2 yuv420p)
+    for class in ball 0 cone; do
+        md5 "$src" "magvit_predict=class=$class:seed=1:$opts" > "$tmp/$class" || return 1
+    done
+    md5 "$src" "magvit_predict=seed=1:$opts" > "$tmp/none" || return 1
+    same "name and number" "$tmp/ball" "$tmp/0" && differ "two classes" "$tmp/ball" "$tmp/cone" &&
+        differ "a class and none" "$tmp/ball" "$tmp/none"
+}
+
+# ---------------------------------------------------------------- generation
+
+test_src_count() {
+    for case in d=0.5:r=10,5 duration=0,0 duration=0.1:rate=30000/1001,3 d=1.5,38; do
+        md5 "magvit_src=${case%,*}:$opts" null > "$tmp/out" || return 1
+        count "${case%,*}" "${case#*,}" "$tmp/out" || return 1
+    done
+    md5 "magvit_src=$opts" null -frames:v 40 > "$tmp/out" || return 1
+    count "without end" 40 "$tmp/out" || return 1
+    [ "$(sort -u "$tmp/out" | wc -l)" = 40 ] || note "frames are the same"
+}
+
+test_src_stamps() {
+    {
+        stamps "magvit_src=rate=30000/1001:size=40x24:duration=0.6:cond_frames=4:seed=5:$opts" null &&
+        stamps "magvit_src=d=0.1:$opts" null
+    } | with_reference src-stamps
+}
+
+test_src_size() {
+    # one window at any size: larger pictures are that of the window, enlarged
+    for size in 1x1 17x13 64x64 100x20 32x300; do
+        got=$(timeout 60 "$FFPROBE" -v error -f lavfi -show_entries stream=width,height,sample_aspect_ratio,pix_fmt -of csv=p=0 "magvit_src=s=$size:$opts")
+        [ "$got" = "$(echo $size | tr x ,),1:1,gbrp" ] || note "$size: $got" || return 1
+        ff -f lavfi -i "magvit_src=s=$size:d=0.08:$opts" -f rawvideo "$tmp/raw" || return 1
+        [ "$(wc -c < "$tmp/raw")" = $((6 * ${size%x*} * ${size#*x})) ] || note "$size: $(wc -c < "$tmp/raw") bytes" || return 1
+    done
+    ff -f lavfi -i "magvit_src=d=0.04:s=64x64:$opts" -f lavfi -i "magvit_src=d=0.04:$opts" \
+        -lavfi "[0]scale=32:32:flags=area[a];[a][1]psnr=stats_file=-" -f null - > "$tmp/psnr" || return 1
+    sed 's/.*psnr_avg:\([0-9]*\).*/\1/' "$tmp/psnr" | grep -qE '^([3-9][0-9]|inf)$' || note "64x64 and 32x32: $(cat "$tmp/psnr")" || return 1
+    for format in gbrp10le gbrp16le gbrpf32le yuv420p10le rgb24; do
+        ff -f lavfi -i "magvit_src=d=0.08:$opts" -vf format=$format -f rawvideo "$tmp/raw" || return 1
+        [ "$(values "$tmp/raw")" -ge 8 ] || note "$format: $(values "$tmp/raw") different values" || return 1
+    done
+}
+
+test_src_class() {
+    for options in class=ball class=0 class=cone seed=1 seed=0; do
+        md5 "magvit_src=$options:d=0.2:$opts" null > "$tmp/$options" || return 1
+    done
+    same "name and number" "$tmp/class=ball" "$tmp/class=0" && differ "two classes" "$tmp/class=ball" "$tmp/class=cone" &&
+        differ "two seeds" "$tmp/seed=0" "$tmp/seed=1"
+}
+
+test_class_errors() {
+    src=$(source 16x16 10 3 yuv420p)
+    shipped=$(ls models/*.safetensors | head -n 1)
+    refuses "'dog'.*ball,cube,cone or a number in \[0,2\]" -f lavfi -i "$src" -vf "magvit_predict=class=dog:$opts" &&
+    refuses "'3'.*ball,cube,cone or a number in \[0,2\]"   -f lavfi -i "magvit_src=class=3:$opts" &&
+    refuses "duration.*both set, expected one"             -f lavfi -i "$src" -vf "magvit_predict=frames=3:duration=1:$opts" &&
+    refuses "cond_frames is 16, must be in \[1,15\]"       -f lavfi -i "$src" -vf "magvit_predict=cond_frames=16:$opts" &&
+    refuses "duration.*too long"                           -f lavfi -i "$src" -vf "magvit_predict=duration=300000000:$opts" || return 1
+    "$MAGVIT" info --model "$shipped" | grep -q '^classes *0' || return 0 # a shipped model with classes can do all
+    refuses "has no classes"                               -f lavfi -i "$src" -vf "magvit_predict=class=0:model=$shipped" &&
+    refuses "expected one that knows generation"           -f lavfi -i "magvit_src=model=$shipped"
+}
+
 # ---------------------------------------------------------------- odd input
 
 test_sizes() {
@@ -327,6 +425,9 @@ test_sizes() {
             count "inpaint $size $format" 3 "$tmp/out" || return 1
             md5 "$src" "magvit_outpaint=w=iw+8:h=ih+6:x=4:y=2:$opts,crop=$w:$h:4:2:exact=1" > "$tmp/out" || return 1
             same "outpaint $size $format" "$tmp/in" "$tmp/out" || return 1
+            md5 "$src" "magvit_predict=frames=2:$opts" > "$tmp/out" || return 1
+            head -n 3 "$tmp/out" > "$tmp/known"
+            same "predict $size $format" "$tmp/in" "$tmp/known" && count "predict $size $format" 5 "$tmp/out" || return 1
         done
     done
 }
@@ -336,6 +437,10 @@ test_empty() {
         md5 "$(source 16x16 10 5 yuv420p),select=0" "$filter:$opts" > "$tmp/out" 2> "$tmp/err" || note "$filter: $(cat "$tmp/err")" || return 1
         count "$filter" 0 "$tmp/out" || return 1
     done
+    # nothing to continue: said once
+    ff -v warning -f lavfi -i "$(source 16x16 10 5 yuv420p),select=0" -vf "magvit_predict=frames=5:$opts" -f framemd5 "$tmp/out" 2> "$tmp/err" || return 1
+    [ "$(grep -c '^0,' "$tmp/out")" = 0 ] || note "frames were made of nothing" || return 1
+    [ "$(grep -c 'magvit_predict.*nothing to continue' "$tmp/err")" = 1 ] || note "expected one warning: $(cat "$tmp/err")"
 }
 
 test_reconfigure() {
@@ -387,7 +492,7 @@ test_properties() {
     props=setparams=range=pc:colorspace=bt709:color_primaries=bt470bg:color_trc=smpte2084
     shown null > "$tmp/null"
     grep -q smpte2084 "$tmp/null" || note "the source has no properties: $(cat "$tmp/null")" || return 1
-    for filter in magvit_inpaint=x=0:y=0:w=8:h=8 magvit_outpaint=w=48:h=40 magvit_interp=factor=3; do
+    for filter in magvit_inpaint=x=0:y=0:w=8:h=8 magvit_outpaint=w=48:h=40 magvit_predict=frames=3 magvit_interp=factor=3; do
         shown "$filter:$opts" > "$tmp/out"
         same "$filter" "$tmp/null" "$tmp/out" || return 1
     done
@@ -468,12 +573,15 @@ test_early_stop() {
     md5 "$src" "magvit_interp=factor=4:$opts" -t 0.5 > "$tmp/b" || return 1
     count "-t 0.5" 20 "$tmp/b" || return 1
     md5 "$src" "magvit_inpaint=x=8:y=8:w=8:h=8:$opts,trim=end_frame=3" > "$tmp/c" || return 1
-    count "trim" 3 "$tmp/c"
+    count "trim" 3 "$tmp/c" || return 1
+    # what is to be continued passes at once
+    md5 "$src" "magvit_predict=$opts" -frames:v 3 > "$tmp/d" && md5 "$src" null -frames:v 3 > "$tmp/in" || return 1
+    same "-frames:v before the end" "$tmp/in" "$tmp/d"
 }
 
 test_deterministic() {
     src=$(source 48x40 10 8 yuv420p)
-    for filter in magvit_interp=factor=5 magvit_inpaint=x=8:y=8:w=16:h=16 magvit_outpaint=w=64:h=48:x=8:y=4; do
+    for filter in magvit_interp=factor=5 magvit_inpaint=x=8:y=8:w=16:h=16 magvit_outpaint=w=64:h=48:x=8:y=4 magvit_predict=frames=20; do
         md5 "$src" "$filter:$opts" > "$tmp/a" && md5 "$src" "$filter:$opts" > "$tmp/b" &&
         md5 "$src" "$filter:$opts" -filter_threads 1 > "$tmp/c" &&
         md5 "$src" "$filter:$opts" -filter_threads 2 > "$tmp/d" || return 1
@@ -489,7 +597,7 @@ test_values() {
     [ "$(od -An -v -tf4 "$tmp/raw" | grep -ci nan)" = 0 ] && [ "$(od -An -v -tf4 "$tmp/raw" | grep -ci inf)" = 0 ] ||
         note "not a number" || return 1
     for filter in "magvit_interp=factor=2:$opts,select=eq(n\,1)" "magvit_inpaint=x=4:y=4:w=24:h=24:$opts,crop=24:24:4:4" \
-        "magvit_outpaint=w=64:h=32:x=0:y=0:$opts,crop=32:32:32:0"; do
+        "magvit_outpaint=w=64:h=32:x=0:y=0:$opts,crop=32:32:32:0" "magvit_predict=frames=1:$opts,trim=start_frame=2"; do
         ff -f lavfi -i "$(source 32x32 10 2 gray)" -vf "$filter" -fps_mode passthrough -frames:v 1 -f rawvideo "$tmp/raw" || return 1
         [ "$(values "$tmp/raw")" -ge 8 ] || note "$filter: $(values "$tmp/raw") different values" || return 1
     done
@@ -499,7 +607,10 @@ test_info_line() {
     ff -v info -f lavfi -i "$(source 16x16 10 2 gray)" -vf "magvit_interp=seed=77:$opts" -f null - 2> "$tmp/err" || return 1
     grep 'magvit_interp.*@.*model' "$tmp/err" > "$tmp/line"
     count "information" 1 "$tmp/line" || return 1
-    grep -q "sha256 $(sha256sum $tiny | cut -c1-16), .*seed 77" "$tmp/line" || note "$(cat "$tmp/line")"
+    grep -q "sha256 $(sha256sum $tiny | cut -c1-16), .*seed 77" "$tmp/line" || note "$(cat "$tmp/line")" || return 1
+    # and a line a window for those who want to watch
+    ff -v verbose -f lavfi -i "magvit_src=d=1:$opts" -f null - 2> "$tmp/err" || return 1
+    [ "$(grep -c 'magvit_src.*@.*window [01]: 1 of 1 tiles' "$tmp/err")" = 2 ] || note "windows: $(grep magvit_src "$tmp/err")"
 }
 
 # ---------------------------------------------------------------- real clip, shipped model, tool
@@ -541,9 +652,49 @@ test_tool() {
     sed -n 's/^0,.*, *//p' "$tmp/in.md5" > "$tmp/given"
     head -n 5 "$tmp/tool" > "$tmp/kept"
     count predict 14 "$tmp/tool" && same "given frames of predict" "$tmp/given" "$tmp/kept" || return 1
+    # the frames that the source makes
+    "$MAGVIT" run generate --quiet --model $tiny --backend "${BACKEND:-auto}" --frames 20 --class cube --fps 10 "$tmp/g.y4m" &&
+    ff -i "$tmp/g.y4m" -vf scale=in_color_matrix=bt601,format=gbrp -f rawvideo "$tmp/tool.raw" &&
+    ff -f lavfi -i "magvit_src=class=cube:r=10:d=2:$opts" -f rawvideo "$tmp/filter.raw" || return 1
+    [ "$(wc -c < "$tmp/tool.raw")" = $((20 * 3 * 32 * 32)) ] || note "generate: $(wc -c < "$tmp/tool.raw") bytes" || return 1
+    cmp -l "$tmp/tool.raw" "$tmp/filter.raw" | awk 'function o(s) { return int(s / 100) * 64 + int(s / 10) % 10 * 8 + s % 10 }
+        NR <= 3 * 32 * 32 && $1 <= 3 * 32 * 32 { d = o($2) - o($3); if (d > 6 || d < -6) n++ } END { exit n > 30 }' ||
+        note "generate: the tool and the source make different first frames" || return 1
+    if "$MAGVIT" run generate --quiet --model $tiny --frames 2 --class dog "$tmp/g.y4m" 2> "$tmp/err"; then
+        note "unknown class: exit status 0"; return 1
+    fi
+    grep -q "ball,cube,cone" "$tmp/err" || note "unknown class: $(cat "$tmp/err")" || return 1
     "$MAGVIT" info --model $tiny > "$tmp/info" && grep -q 32 "$tmp/info" || note "info: $(cat "$tmp/info")" || return 1
     if "$MAGVIT" run interp --quiet --model "$tmp/none" "$tmp/in.y4m" "$tmp/out.y4m" 2> "$tmp/err"; then
         note "missing model: exit status 0"; return 1
     fi
     [ "$(lines "$tmp/err")" = 1 ] || note "missing model: $(cat "$tmp/err")"
+}
+
+# ---------------------------------------------------------------- documentation
+
+# commands: those of doc/FILTERS.md, from its indented lines and its table of tasks
+commands() { sed -n 's/^    \(ffmpeg .*\)/\1/p; s/^|.*| `\(ffmpeg [^`]*\)` |$/\1/p' doc/FILTERS.md; }
+
+test_examples() {
+    root=$PWD
+    mkdir -p "$tmp/doc/bin" && ln -s "$root/samples" "$tmp/doc/samples" && ln -s "$FFMPEG" "$tmp/doc/bin/ffmpeg" || return 1
+    ff -f lavfi -i "$(source 160x120 24 6 yuv420p)" -c:v mpeg4 "$tmp/doc/in.mp4" &&
+    ff -f lavfi -i "$(source 72x96 24 4 yuv420p)" -c:v mpeg4 "$tmp/doc/portrait.mp4" &&
+    ff -f lavfi -i "$(source 160x120 24 6 gray)" -c:v ffv1 "$tmp/doc/mask.mkv" || return 1
+    for logo in logo.png logo.pgm; do
+        ff -f lavfi -i "$(source 160x120 24 1 gray)" "$tmp/doc/$logo" || return 1
+    done
+    commands > "$tmp/commands"
+    for task in FP FI OPC OPV OPH IPC IPD CG CFP; do
+        grep -q "^| $task | .*| .ffmpeg" doc/FILTERS.md || note "no command for $task" || return 1
+    done
+    [ "$(lines "$tmp/commands")" -ge 17 ] || note "$(lines "$tmp/commands") commands" || return 1
+    while read -r command; do
+        out=${command##* }
+        rm -f "$tmp/doc/$out"
+        (cd "$tmp/doc" && PATH=$tmp/doc/bin:$PATH MAGVIT_MODEL_PATH=$root/$tiny \
+            timeout 300 sh -c "$command" < /dev/null > "$tmp/err" 2>&1) || note "$command: $(tail -n 3 "$tmp/err")" || return 1
+        [ -s "$tmp/doc/$out" ] || note "$command: nothing was written" || return 1
+    done < "$tmp/commands"
 }
