@@ -20,9 +20,9 @@
 /**
  * @file
  * Joining made pixels to given ones. Tiles are feathered into one picture.
- * The decoder does not give back exactly what it was shown, so its error at
- * the given pixels, which is known, is carried over to the made ones: through
- * space into holes and borders, through time to frames in between.
+ * What is made does not meet exactly what is given. The step at the border is
+ * spread through space over holes and borders; the error at given frames, which
+ * is known, is carried through time to those in between.
  */
 
 #include <math.h>
@@ -123,7 +123,7 @@ static void cell_add(float *cell, const float *v, float w)
     cell[3] += w;
 }
 
-/** Weighted sums to means; two full children make a full cell. */
+/** Weighted sums to means; one full child makes a full cell: the evidence is a line. */
 static void level_normalise(Level *l)
 {
     float *cell = l->v, *end = cell + (size_t)l->w * l->h * 4;
@@ -131,23 +131,31 @@ static void level_normalise(Level *l)
     for (; cell < end; cell += 4) {
         for (int c = 0; c < 3 && cell[3] > 0; c++)
             cell[c] /= cell[3];
-        cell[3] = MGV_MIN(cell[3] / 2, 1);
+        cell[3] = MGV_MIN(cell[3], 1);
     }
 }
 
-/** Errors of the pixels to level 1. */
+/** Steps across the border, between known pixels and made ones beside them, to level 1 at both. */
 static void push_pixels(Level *l, const float *made, const float *given, const uint8_t *known, int w, int h)
 {
+    static const int beside[][2] = { { -1, 0 }, { 1, 0 }, { 0, -1 }, { 0, 1 } };
+
     for (int y = 0; y < h; y++)
         for (int x = 0; x < w; x++) {
-            size_t i = (size_t)y * w + x;
-            float e[3];
+            const size_t i = (size_t)y * w + x;
 
-            if (known[i] != 1)
-                continue;
-            for (int c = 0; c < 3; c++)
-                e[c] = given[i * 3 + c] - made[i * 3 + c];
-            cell_add(l->v + ((size_t)(y / 2) * l->w + x / 2) * 4, e, 1);
+            for (int k = 0; known[i] == 1 && k < (int)MGV_ARRAY_LEN(beside); k++) {
+                const int nx = x + beside[k][0], ny = y + beside[k][1];
+                const size_t j = (size_t)ny * w + nx;
+                float e[3];
+
+                if (nx < 0 || nx >= w || ny < 0 || ny >= h || known[j])
+                    continue;
+                for (int c = 0; c < 3; c++)
+                    e[c] = given[i * 3 + c] - made[j * 3 + c];
+                cell_add(l->v + ((size_t)(y / 2) * l->w + x / 2) * 4, e, 1);
+                cell_add(l->v + ((size_t)(ny / 2) * l->w + nx / 2) * 4, e, 1);
+            }
         }
     level_normalise(l);
 }
