@@ -25,7 +25,7 @@ from magvit.examples import Examples, make_example
 from magvit.lpips import Lpips
 from magvit.model import Model
 from magvit.pairs import WEIGHTS, kinds, make_condition
-from magvit.run import Ema, Run, arguments
+from magvit.run import Ema, Run, arguments, data_arguments
 from magvit.tokenizer import known_input
 
 DEFAULTS = {
@@ -114,9 +114,7 @@ def main():
     ap = argparse.ArgumentParser()
     arguments(ap)
     ap.add_argument("--model", required=True, help="model file to start from")
-    ap.add_argument("--data", required=True, help="folder of training clips")
-    ap.add_argument("--val", required=True, help="folder of validation clips")
-    ap.add_argument("--cache", required=True, help="folder for decoded clips")
+    data_arguments(ap)
     ap.add_argument("--perceptual-weights", help="folder of LPIPS weights; without it that loss is left out")
     ap.add_argument("--example-minutes", type=float, default=10)
     args = ap.parse_args()

@@ -22,7 +22,7 @@ from magvit.config import Config
 from magvit.data import Clips, contact_sheet
 from magvit.pairs import (LOSSES, WEIGHTS, Pairs, Refresher, cross_entropy, draw_kinds, kinds, loss_parts, masked_input,
                           tokens_of, validate, weighted_loss)
-from magvit.run import Ema, Run, arguments
+from magvit.run import Ema, Run, arguments, data_arguments
 from magvit.tokenizer import Tokenizer
 from magvit.transformer import Transformer
 
@@ -187,9 +187,7 @@ def main(argv=None):
     ap = argparse.ArgumentParser()
     arguments(ap)
     ap.add_argument("--tokenizer", required=True, help="checkpoint of train_tokenizer.py, or a model file")
-    ap.add_argument("--data", required=True, help="folder of training clips")
-    ap.add_argument("--val", required=True, help="folder of validation clips")
-    ap.add_argument("--cache", required=True, help="folder for decoded clips")
+    data_arguments(ap)
     ap.add_argument("--pool", help="file of encoded pairs [OUT/pairs.pt]")
     ap.add_argument("--pair-minutes", type=float, default=8, help="at most this long for a new pool")
     ap.add_argument("--init", help="start from this checkpoint or model file; its classes may be others")

@@ -47,6 +47,12 @@ def arguments(ap):
     ap.add_argument("--save-seconds", type=float, default=120, help="time between checkpoints")
 
 
+def data_arguments(ap):
+    ap.add_argument("--data", required=True, help="folder of training clips")
+    ap.add_argument("--val", required=True, help="folder of validation clips")
+    ap.add_argument("--cache", required=True, help="folder for decoded clips")
+
+
 def schedule(progress, warmup):
     """Factor of the learning rate: linear over the first `warmup` of the run, then a half cosine to 0."""
     if progress < warmup:
