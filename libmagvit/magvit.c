@@ -56,6 +56,7 @@ struct MagvitContext {
     float *logits;        ///< [length,codes]
     int32_t *codes, *cond; ///< [tokens]
     float *known;         ///< [T,H,W,4] decoder input, NULL if it has none
+    float *fill;          ///< scratch for it
     float *gate;          ///< [T,H,W] decoder output, NULL if it has none
 };
 
@@ -243,8 +244,12 @@ static int alloc_buffers(MagvitContext *ctx)
     ctx->logits = mgv_calloc(c->length, c->codebook_size * sizeof(*ctx->logits));
     ctx->codes  = mgv_calloc(nb_tokens(c), sizeof(*ctx->codes));
     ctx->cond   = mgv_calloc(nb_tokens(c), sizeof(*ctx->cond));
-    if (c->known_pixels && !(ctx->known = mgv_calloc(nb_pixels(c), 4 * sizeof(*ctx->known))))
-        return MAGVIT_ERR(ENOMEM);
+    if (c->known_pixels) {
+        ctx->known = mgv_calloc(nb_pixels(c), 4 * sizeof(*ctx->known));
+        ctx->fill  = mgv_calloc(mgv_fill_scratch(c->width, c->height), sizeof(*ctx->fill));
+        if (!ctx->known || !ctx->fill)
+            return MAGVIT_ERR(ENOMEM);
+    }
     if (c->known_pixels == MGV_KNOWN_GATED && !(ctx->gate = mgv_calloc(nb_pixels(c), sizeof(*ctx->gate))))
         return MAGVIT_ERR(ENOMEM);
     return ctx->ids && ctx->logits && ctx->codes && ctx->cond ? 0 : MAGVIT_ERR(ENOMEM);
@@ -303,6 +308,7 @@ void magvit_close(MagvitContext **out)
     mgv_freep(&ctx->codes);
     mgv_freep(&ctx->cond);
     mgv_freep(&ctx->known);
+    mgv_freep(&ctx->fill);
     mgv_freep(&ctx->gate);
     pthread_mutex_destroy(&ctx->lock);
     mgv_freep(out);
@@ -398,7 +404,7 @@ static int decode(MagvitContext *ctx, const int32_t *codes, const float *given, 
     int ret;
 
     if (ctx->known) {
-        mgv_known_input(&ctx->config, given, known, ctx->known);
+        mgv_known_input(&ctx->config, given, known, ctx->known, ctx->fill);
         RET(ctx->backend->write(ctx->exec[DECODER], mgv_plan_find_input(ctx->plan[DECODER], "known"), ctx->known,
                                 nb_pixels(&ctx->config) * 4 * sizeof(*ctx->known)));
     }
@@ -407,7 +413,7 @@ static int decode(MagvitContext *ctx, const int32_t *codes, const float *given, 
     if (ctx->gate && given) {
         RET(ctx->backend->read(ctx->exec[DECODER], mgv_plan_find_output(ctx->plan[DECODER], "gate"), ctx->gate,
                                nb_pixels(&ctx->config) * sizeof(*ctx->gate)));
-        mgv_known_show(&ctx->config, given, known, ctx->gate, clip);
+        mgv_known_show(&ctx->config, ctx->known, ctx->gate, clip);
     }
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(clip[i])) {

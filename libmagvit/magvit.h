@@ -229,7 +229,8 @@ typedef struct MagvitInfo {
     size_t work_bytes;    ///< memory for activations
     /**
      * What the decoder sees of a window's given pixels: "none", "zero" (them, and black elsewhere), "padded"
-     * (the rest filled as the encoder sees it) or "gated" (the same, and the decoder lets it show through).
+     * (the rest filled as the encoder sees it, but for a smooth surface in place of black) or "gated" (the same,
+     * and the decoder lets it show through).
      */
     const char *known_pixels;
 } MagvitInfo;

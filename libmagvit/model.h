@@ -129,22 +129,24 @@ int mgv_build_decoder(MgvPlan **out, const MgvConfig *c, int batch, const MgvSaf
 int mgv_build_transformer(MgvPlan **out, const MgvConfig *c, int batch, const MgvSafetensors *st, const MagvitLogger *log);
 
 /**
- * The decoder's input "known": red, green and blue of a condition, and 1 where a pixel is given.
- * @param clip  [T,H,W,3] condition clip V~, NULL: nothing is given
- * @param known [T,H,W] 1 = given, NULL with clip
- * @param out   receives [T,H,W,4]
+ * The decoder's input "known": red, green and blue of a condition, and 1 where a pixel is given. In a frame of which
+ * something is given a smooth surface takes the place of black padding, but for MGV_KNOWN_ZERO, which shows no padding.
+ * @param clip    [T,H,W,3] condition clip V~, NULL: nothing is given
+ * @param known   [T,H,W] 1 = given, NULL with clip
+ * @param out     receives [T,H,W,4]
+ * @param scratch mgv_fill_scratch(width, height) values; may be NULL for MGV_KNOWN_ZERO
  */
-void mgv_known_input(const MgvConfig *c, const float *clip, const uint8_t *known, float *out);
+void mgv_known_input(const MgvConfig *c, const float *clip, const uint8_t *known, float *out, float *scratch);
+size_t mgv_fill_scratch(int w, int h);
 
 /**
- * Show the condition through a decoded clip: clip += sigmoid(gate) * (given - clip), if any pixel is known; where an
- * unknown pixel's padding is black, as in holes, nothing shows.
- * @param clip  [T,H,W,3]
- * @param given [T,H,W,3] condition clip V~
- * @param known [T,H,W] 1 = given
+ * Show the condition through a decoded clip: clip += sigmoid(gate) * (seen - clip), if any pixel is known; where an
+ * unknown pixel is black, as in frames of which nothing is known, nothing shows.
+ * @param seen  [T,H,W,4] the decoder's input "known"
  * @param gate  [T,H,W]
+ * @param clip  [T,H,W,3]
  */
-void mgv_known_show(const MgvConfig *c, const float *given, const uint8_t *known, const float *gate, float *clip);
+void mgv_known_show(const MgvConfig *c, const float *seen, const float *gate, float *clip);
 
 /** "none", "zero", "padded", "gated" */
 const char *mgv_known_pixels_name(enum MgvKnownPixels k);

@@ -25,7 +25,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <math.h>
 #include <string.h>
 
 #include "libmagvit/model.h"
@@ -192,32 +191,4 @@ int mgv_build_encoder(MgvPlan **out, const MgvConfig *c, int batch, const MgvSaf
 int mgv_build_decoder(MgvPlan **out, const MgvConfig *c, int batch, const MgvSafetensors *st, const MagvitLogger *log)
 {
     return build(out, "decoder", decoder, c, batch, st, log);
-}
-
-void mgv_known_input(const MgvConfig *c, const float *clip, const uint8_t *known, float *out)
-{
-    size_t i, pixels = (size_t)c->frames * c->height * c->width;
-
-    memset(out, 0, pixels * 4 * sizeof(*out));
-    for (i = 0; clip && i < pixels; i++, out += 4) {
-        out[3] = known[i];
-        if (known[i] || c->known_pixels >= MGV_KNOWN_PADDED)
-            memcpy(out, clip + i * 3, 3 * sizeof(*out));
-    }
-}
-
-void mgv_known_show(const MgvConfig *c, const float *given, const uint8_t *known, const float *gate, float *clip)
-{
-    size_t pixels = (size_t)c->frames * c->height * c->width;
-
-    if (!memchr(known, 1, pixels))
-        return;
-    for (size_t i = 0; i < pixels; i++) {
-        const float g = 1 / (1 + expf(-gate[i]));
-
-        if (!known[i] && !given[i * 3] && !given[i * 3 + 1] && !given[i * 3 + 2])
-            continue; // black padding says nothing
-        for (int k = 0; k < 3; k++)
-            clip[i * 3 + k] += g * (given[i * 3 + k] - clip[i * 3 + k]);
-    }
 }

@@ -29,7 +29,7 @@ from magvit.run import Ema, Run, arguments, data_arguments
 from magvit.tokenizer import known_input
 
 DEFAULTS = {
-    "lr": 3e-4, "known_lr": 3.0,  # the pyramid starts from nothing: its rate is a multiple
+    "lr": 3e-4, "known_lr": 3.0, "gate_lr": 10.0,  # pyramid and gate start from nothing: their rates are multiples
     "betas": [0.9, 0.99], "warmup": 0.03, "clip": 1.0, "ema_decay": 0.995, "amp": True,
     "l1": 0.5, "l2": 2.0,
     "perceptual": [0.2, 0.2, 0.2],  # weight of LPIPS in each of the modes below
@@ -143,16 +143,16 @@ def main():
     model.requires_grad_(False)
     decoder = tokenizer.decoder.requires_grad_(True)
     ema = Ema(tokenizer, c["ema_decay"])
-    pyramid = list(decoder.known.parameters())
-    decoder.known.requires_grad_(False)  # not among the decoder's own groups
+    own = {"known_lr": decoder.known, "gate_lr": decoder.gate}
+    own = {k: m.requires_grad_(False) for k, m in own.items() if m is not None}  # not among the decoder's groups
     groups = [{"params": [p for p in decoder.parameters() if p.requires_grad]}]
     if c["linear_start"]:
         groups = linear_start.condition(tokenizer, c["lr"])
-    decoder.known.requires_grad_(True)
+    groups += [{"params": list(m.requires_grad_(True).parameters()), "scale": c[k]} for k, m in own.items()]
     if c["linear_start"]:
         for level in decoder.known:
             level.conv2.weight.register_hook(lambda g: torch.cat([g[:-1], torch.zeros_like(g[-1:])]))
-    opt = torch.optim.Adam(groups + [{"params": pyramid, "scale": c["known_lr"]}], lr=c["lr"], betas=tuple(c["betas"]))
+    opt = torch.optim.Adam(groups, lr=c["lr"], betas=tuple(c["betas"]))
     run.keep(model=tokenizer, ema=ema, opt=opt)
     run.resume()
     for _ in run.steps():

@@ -280,7 +280,7 @@ static int check_tokenizer(const Subject *s)
 }
 
 /* The condition shows through what the decoder and its gate gave. */
-static int check_shown(const MgvConfig *c, const MgvSafetensors *st, const float *given, const uint8_t *known)
+static int check_shown(const MgvConfig *c, const MgvSafetensors *st, const float *seen)
 {
     const size_t n = (size_t)c->frames * c->height * c->width * 3;
     float *clip = golden_f32(st, "decoder.conv_out"), *gate = golden_f32(st, "decoder.gate");
@@ -288,7 +288,7 @@ static int check_shown(const MgvConfig *c, const MgvSafetensors *st, const float
     int ret = MAGVIT_ERR(EINVAL);
 
     if (clip && gate && want) {
-        mgv_known_show(c, given, known, gate, clip);
+        mgv_known_show(c, seen, gate, clip);
         ret = golden_compare("shown", clip, want, n, 3) ? MAGVIT_ERR(EINVAL) : 0;
     }
     mgv_freep(&clip);
@@ -302,7 +302,7 @@ static int check_known(const Subject *s, enum MgvKnownPixels kind)
 {
     MgvSafetensors *st = NULL;
     char name[64];
-    float *clip = NULL, *input = NULL;
+    float *clip = NULL, *input = NULL, *scratch = NULL;
     int32_t *ids = NULL, *given = NULL;
     uint8_t *known = NULL;
     size_t i, pixels;
@@ -320,15 +320,16 @@ static int check_known(const Subject *s, enum MgvKnownPixels kind)
     ids    = golden_i32(st, "ids");
     known  = mgv_calloc(pixels, 1);
     input  = mgv_calloc(pixels, 4 * sizeof(*input));
-    if (!clip || !given || !ids || !known || !input)
+    scratch = mgv_calloc(mgv_fill_scratch(c.width, c.height), sizeof(*scratch));
+    if (!clip || !given || !ids || !known || !input || !scratch)
         goto fail;
     for (i = 0; i < pixels; i++)
         known[i] = (uint8_t)given[i];
     c.known_pixels = kind;
-    mgv_known_input(&c, clip, known, input);
+    mgv_known_input(&c, clip, known, input, scratch);
     RET(run_plan(s, mgv_build_decoder, &c, (const void *[]){ ids, input }, NULL, &v));
     if (kind == MGV_KNOWN_GATED)
-        RET(check_shown(&c, st, clip, known));
+        RET(check_shown(&c, st, input));
 fail:
     printf("golden model: %s %s: %d vectors%s\n", s->backend->name, name, v.compared, ret < 0 ? ", FAILED" : "");
     mgv_freep(&clip);
@@ -336,6 +337,7 @@ fail:
     mgv_freep(&ids);
     mgv_freep(&known);
     mgv_freep(&input);
+    mgv_freep(&scratch);
     mgv_safetensors_close(&st);
     return ret < 0;
 }

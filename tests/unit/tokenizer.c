@@ -44,34 +44,69 @@ static void test_known_input(void)
     static const float padded[] = { 0.1f, 0.2f, 0.3f, 0, 0.4f, 0.5f, 0.6f, 1 };
     static const float none[8];
     MgvConfig c = { .frames = 1, .height = 2, .width = 1, .known_pixels = MGV_KNOWN_ZERO };
-    float out[8];
+    float out[8], scratch[64];
 
-    mgv_known_input(&c, clip, known, out);
+    CU_ASSERT_FATAL(mgv_fill_scratch(1, 2) <= MGV_ARRAY_LEN(scratch));
+    mgv_known_input(&c, clip, known, out, NULL);
     CU_ASSERT(!memcmp(out, zero, sizeof(out)));
     c.known_pixels = MGV_KNOWN_PADDED;
-    mgv_known_input(&c, clip, known, out);
+    mgv_known_input(&c, clip, known, out, scratch);
     CU_ASSERT(!memcmp(out, padded, sizeof(out)));
     c.known_pixels = MGV_KNOWN_GATED;
-    mgv_known_input(&c, clip, known, out);
+    mgv_known_input(&c, clip, known, out, scratch);
     CU_ASSERT(!memcmp(out, padded, sizeof(out)));
-    mgv_known_input(&c, NULL, NULL, out);
+    mgv_known_input(&c, NULL, NULL, out, scratch);
     CU_ASSERT(!memcmp(out, none, sizeof(out)));
+}
+
+/* A ramp with a hole goes on as a ramp; a frame of which nothing is known stays black. */
+static void test_known_fill(void)
+{
+    enum { W = 21, H = 13, N = W * H };
+    MgvConfig c = { .frames = 2, .height = H, .width = W, .known_pixels = MGV_KNOWN_GATED };
+    float *clip = mgv_calloc(2 * N, 3 * sizeof(*clip)), *out = mgv_calloc(2 * N, 4 * sizeof(*out));
+    float *scratch = mgv_calloc(mgv_fill_scratch(W, H), sizeof(*scratch));
+    uint8_t *known = mgv_calloc(2 * N, 1);
+
+    CU_ASSERT_FATAL(clip && out && scratch && known);
+    for (int i = 0; i < N; i++) {
+        int x = i % W, y = i / W;
+
+        known[i] = x < 6 || x >= 15 || y < 4 || y >= 9;
+        if (known[i]) {
+            clip[i * 3]     = 0.2f + 0.03f * x;
+            clip[i * 3 + 1] = 0.5f;
+        }
+    }
+    mgv_known_input(&c, clip, known, out, scratch);
+    for (int i = 0; i < N; i++) {
+        CU_ASSERT_DOUBLE_EQUAL(out[i * 4], 0.2f + 0.03f * (i % W), known[i] ? 0 : 0.02);
+        CU_ASSERT_DOUBLE_EQUAL(out[i * 4 + 1], 0.5, 1e-6);
+        CU_ASSERT_EQUAL(out[i * 4 + 2], 0);
+        CU_ASSERT_EQUAL(out[i * 4 + 3], known[i]);
+    }
+    for (int i = 4 * N; i < 8 * N; i++)
+        CU_ASSERT_EQUAL(out[i], 0);
+    mgv_freep(&clip);
+    mgv_freep(&out);
+    mgv_freep(&scratch);
+    mgv_freep(&known);
 }
 
 static void test_known_show(void)
 {
     /* half open, closed, black padding, black that is given */
-    static const float given[] = { 0.5f, 0.25f, 1, 0.5f, 0.25f, 1, 0, 0, 0, 0, 0, 0 };
+    static const float seen[] = { 0.5f, 0.25f, 1, 0, 0.5f, 0.25f, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1 };
+    static const float unknown[16] = { 0.5f, 0.25f, 1, 0 };
     static const float gate[]  = { 0, -1000, 0, 0 };
-    static const uint8_t known[] = { 0, 1, 0, 1 }, nothing[4];
     static const float want[] = { 0.5f, 0.125f, 0, 0.5f, 0, -1, 1, 1, 1, 0.5f, 0.5f, 0.5f };
     MgvConfig c = { .frames = 1, .height = 1, .width = 4, .known_pixels = MGV_KNOWN_GATED };
     float clip[] = { 0.5f, 0, -1, 0.5f, 0, -1, 1, 1, 1, 1, 1, 1 }, same[12];
 
     memcpy(same, clip, sizeof(clip));
-    mgv_known_show(&c, given, nothing, gate, clip);
+    mgv_known_show(&c, unknown, gate, clip);
     CU_ASSERT(!memcmp(clip, same, sizeof(clip)));
-    mgv_known_show(&c, given, known, gate, clip);
+    mgv_known_show(&c, seen, gate, clip);
     CU_ASSERT(!memcmp(clip, want, sizeof(clip)));
 }
 
@@ -148,6 +183,7 @@ CU_ErrorCode add_tokenizer_suite(void)
 {
     static const UnitTest tests[] = {
         { "what the decoder sees", test_known_input },
+        { "what fills a hole", test_known_fill },
         { "what shows through", test_known_show },
         { "decoder with two inputs", test_plan },
         { "parameters of a file", test_parameters },

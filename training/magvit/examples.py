@@ -1,13 +1,14 @@
 """Examples of a fixed tokenizer and transformer at work, on disk: what the decoder is fine-tuned on.
 
 An example is a crop of a clip, a condition made from it, the tokens of the crop and the tokens that the
-transformer drew for the condition.
+transformer drew for the condition.  The condition's clip is kept as a decoder is shown it.
 """
 import os
 
 import numpy as np
 import torch
 
+from .fill import fill_holes
 from .pairs import tokens_of
 from .sampler import sample
 
@@ -74,4 +75,6 @@ def make_example(model, video, made, prompt, steps, seed, device, amp):
 
     drawn = sample(logits, c.tokens, zc, made.mask.ravel(), c.mask_id, steps, s.schedule, s.choice_temperature,
                    s.temperature, seed)
-    return {"video": video, "clip": np.round(made.clip * 255), "known": np.packbits(made.known), "z": z, "drawn": drawn}
+    clip, known = (torch.from_numpy(np.ascontiguousarray(a)) for a in (made.clip, made.known))
+    clip = fill_holes(clip.permute(3, 0, 1, 2)[None], known[None])[0].permute(1, 2, 3, 0).numpy()
+    return {"video": video, "clip": np.round(clip * 255), "known": np.packbits(made.known), "z": z, "drawn": drawn}

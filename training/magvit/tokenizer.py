@@ -9,6 +9,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils import checkpoint
 
+from .fill import fill_holes
+
 
 def reflect_pad1(x, axes=(2, 3, 4)):
     """Pad T, H and W by one cell of reflection (index -1 reads 1); an axis of length 1 replicates."""
@@ -276,7 +278,7 @@ class Decoder(Levels):
 def known_input(kind, clip, known):
     """The decoder's view of a condition: clip V~ [N,3,T,H,W], known [N,T,H,W] 0 or 1 -> [N,4,T,H,W].
 
-    kind zero: the padding of unknown pixels is taken away; padded, gated: it is left, as the encoder sees it.
+    kind zero: the padding of unknown pixels is taken away; padded, gated: it is left.  See fill.fill_holes().
     """
     known = known[:, None].to(clip.dtype)
     return torch.cat([clip * known if kind == "zero" else clip, known], 1)
@@ -326,5 +328,7 @@ class Tokenizer(nn.Module):
     def decode(self, ids, clip=None, known=None):
         """ids [N,t,h,w], optionally the condition they were made for -> pixels [N,3,T,H,W], not clipped"""
         kind = self.cfg.known_pixels
-        seen = None if clip is None or kind == "none" else known_input(kind, clip, known)
+        seen = None
+        if clip is not None and kind != "none":
+            seen = known_input(kind, clip if kind == "zero" else fill_holes(clip, known), known)
         return self.decoder(self.quantizer.decode(ids), seen)

@@ -10,6 +10,7 @@ import torch
 
 import make_tiny
 from magvit import cond, rng, safetensors, sampler
+from magvit.fill import fill_holes
 from magvit.config import PRESETS, TASKS, Config, TokenizerConfig
 from magvit.model import Model
 from magvit.pairs import masked_input
@@ -94,10 +95,26 @@ class TokenizerTest(unittest.TestCase):
                 torch.testing.assert_close(m.decode(ids, clip, known), want, atol=1e-5, rtol=0)
             m.decoder.gate.bias.fill_(30.0)
             torch.testing.assert_close(m.decode(ids, clip, known * 0), alone)
-            clip[:, :, :, :8], known[:, :, :8] = 0, 0  # a hole: black padding says nothing
-            y = m.decode(ids, clip, known)
-            torch.testing.assert_close(y[:, :, :, 8:], clip[:, :, :, 8:])
-            torch.testing.assert_close(y[:, :, :, :8], alone[:, :, :, :8])
+            clip[:, :, 3], known[:, 3] = 0, 0  # a frame of which nothing is known: black padding says nothing
+            clip[:, :, 4:, :8], known[:, 4:, :8] = 0, 0  # a hole shows its fill
+            y, shown = m.decode(ids, clip, known), fill_holes(clip, known)
+            self.assertGreater(shown[:, :, 4:, :8].min(), 0.1)
+            torch.testing.assert_close(y[:, :, :3], clip[:, :, :3])
+            torch.testing.assert_close(y[:, :, 3], alone[:, :, 3])
+            torch.testing.assert_close(y[:, :, 4:], shown[:, :, 4:])
+
+    def test_fill(self):
+        """Flat stays flat, a ramp goes on as a ramp, known pixels and padding of colour stay."""
+        clip = torch.linspace(0.2, 0.8, 33).view(1, 1, 1, 1, 33).expand(1, 3, 2, 21, 33).contiguous()
+        clip[:, 1] = 0.5
+        known = torch.ones(1, 2, 21, 33)
+        known[:, 1, 6:15, 9:24] = 0
+        made = fill_holes(clip * known[:, None], known)
+        torch.testing.assert_close(made[:, 1], clip[:, 1], atol=1e-6, rtol=0)
+        torch.testing.assert_close(made, clip, atol=0.02, rtol=0)
+        self.assertTrue(torch.equal(made[:, :, 0], clip[:, :, 0]))
+        self.assertTrue(torch.equal(made[:, :, 1, :6], clip[:, :, 1, :6]))
+        self.assertTrue(torch.equal(fill_holes(clip, known), clip))
 
     def test_reflect(self):
         x = torch.arange(3.0).view(1, 1, 1, 1, 3)
