@@ -29,7 +29,7 @@ from magvit.run import Ema, Run, arguments, data_arguments
 from magvit.tokenizer import known_input
 
 DEFAULTS = {
-    "lr": 3e-4, "known_lr": 3.0, "gate_lr": 10.0,  # pyramid and gate start from nothing: their rates are multiples
+    "lr": 3e-4, "known_lr": 3.0, "gate_lr": 15.0,  # pyramid and gate start from nothing: their rates are multiples
     "betas": [0.9, 0.99], "warmup": 0.03, "clip": 1.0, "ema_decay": 0.995, "amp": True,
     "l1": 0.5, "l2": 2.0,
     "perceptual": [0.2, 0.2, 0.2],  # weight of LPIPS in each of the modes below
@@ -110,6 +110,25 @@ def validate(tokenizer, lpips, examples, count, device):
     return {k: float(np.mean(v)) for k, v in out.items()}, pictures
 
 
+class Balance:
+    """Lets a gate's bias follow its weights, so that what they make of the mean input stays.
+
+    The features of a linear start are large constants with small signals on them: every step of the weights
+    would open or shut the gate everywhere, and the signals never count.
+    """
+
+    def __init__(self, conv):
+        self.conv = conv
+        conv.register_forward_pre_hook(self.see)
+
+    def see(self, _, args):
+        self.mean, self.weight = args[0].detach().float().mean((0, 2, 3, 4)), self.conv.weight.detach().clone()
+
+    @torch.no_grad()
+    def step(self):
+        self.conv.bias -= ((self.conv.weight - self.weight).sum((2, 3, 4)) @ self.mean)
+
+
 def main():
     ap = argparse.ArgumentParser()
     arguments(ap)
@@ -153,6 +172,7 @@ def main():
         for level in decoder.known:
             level.conv2.weight.register_hook(lambda g: torch.cat([g[:-1], torch.zeros_like(g[-1:])]))
     opt = torch.optim.Adam(groups, lr=c["lr"], betas=tuple(c["betas"]))
+    balance = Balance(decoder.gate) if decoder.gate is not None else None
     run.keep(model=tokenizer, ema=ema, opt=opt)
     run.resume()
     for _ in run.steps():
@@ -179,6 +199,8 @@ def main():
             loss = loss + (torch.tensor(c["perceptual"], device=dev)[mode] * distance).mean()
             run.log(lpips=distance.mean())
         norm = run.descend(opt, loss, c["clip"])
+        if balance:
+            balance.step()
         ema.update(tokenizer, run.step)
         run.log(loss=loss, l2=l2, grad=norm)
         if run.due(8):

@@ -12,7 +12,7 @@ from magvit import cond
 from magvit.examples import FIELDS, Examples, make_example
 from magvit.fill import fill_holes
 from magvit.model import Model
-from train_decoder import ALONE, DRAWN, TRUE, decode, load
+from train_decoder import ALONE, DRAWN, TRUE, Balance, decode, load
 
 TINY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../configs/tiny.toml")
 
@@ -90,6 +90,17 @@ class DecoderTest(unittest.TestCase):
         path = os.path.join(self.dir.name, "m.safetensors")
         with self.assertRaises(SystemExit):
             load(path, replace(c, tokenizer=replace(c.tokenizer, res_blocks=c.tokenizer.res_blocks + 1)))
+
+    def test_balance(self):
+        """A step of the gate's weights leaves what they make of a constant input."""
+        conv = torch.nn.Conv3d(3, 1, 3)
+        x = torch.tensor([2.0, -1.0, 5.0]).view(1, 3, 1, 1, 1).expand(1, 3, 4, 4, 4)
+        balance = Balance(conv)
+        before = conv(x).detach()
+        with torch.no_grad():
+            conv.weight += torch.randn_like(conv.weight)
+        balance.step()
+        torch.testing.assert_close(conv(x).detach(), before, atol=1e-4, rtol=0)
 
 
 if __name__ == "__main__":
