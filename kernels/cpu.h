@@ -87,6 +87,16 @@ MGV_INLINE float mgv_expf(float x)
     return p * scale;
 }
 
+/** Upper half of the bits, to nearest even. NaN stays NaN. */
+MGV_INLINE uint16_t mgv_bf16(float x)
+{
+    uint32_t bits, nan;
+
+    memcpy(&bits, &x, sizeof(bits));
+    nan = (bits & 0x7fffffff) > 0x7f800000 ? 0x400000 : 0;
+    return (uint16_t)((nan ? bits | nan : bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 MGV_INLINE float mgv_siluf(float x)
 {
     return x / (1.0f + mgv_expf(-x));
@@ -108,6 +118,9 @@ MGV_INLINE int64_t mgv_share(int64_t n, int job, int nb_jobs)
 
 /** Log that an op's memory is out. @return MAGVIT_ERR(ENOMEM) */
 int mgv_cpu_no_memory(const MgvKernelOp *o);
+
+/** y[i] = x[i] in bf16, to nearest even. */
+void mgv_cpu_bf16(uint16_t *restrict y, const float *restrict x, size_t n);
 
 /** Apply act to n values in place. */
 void mgv_cpu_act(float *x, size_t n, enum MgvAct act);

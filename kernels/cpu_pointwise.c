@@ -31,6 +31,18 @@ int mgv_cpu_no_memory(const MgvKernelOp *o)
     return MAGVIT_ERR(ENOMEM);
 }
 
+MGV_CLONES static void narrow(uint16_t *restrict y, const float *restrict x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        y[i] = mgv_bf16(x[i]);
+}
+
+void mgv_cpu_bf16(uint16_t *restrict y, const float *restrict x, size_t n)
+{
+    narrow(y, x, n);
+}
+
 MGV_CLONES static void silu(float *x, size_t n)
 {
 #pragma omp simd

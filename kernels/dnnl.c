@@ -62,6 +62,7 @@ struct MgvDnnlPrim {
     dnnl_memory_t (*mem)[NB_MEM];  ///< one set a thread; the pointers inside are set at each call
     int nb_dims, dims[MAX_DIMS];   ///< of the weights
     size_t weight_bytes, scratch_bytes;
+    int bf16;
 };
 
 /** Assign status and, when it is not success, keep the call's text and jump to fail. */
@@ -86,7 +87,7 @@ static int log_status(const MagvitLogger *log, const char *op, const char *primi
 /* ---- versions ---- */
 
 /** strides NULL: a layout of the primitive's choice. */
-static dnnl_status_t md_init(Md *md, int nb_dims, const int *dims, const ptrdiff_t *strides)
+static dnnl_status_t md_init(Md *md, dnnl_data_type_t type, int nb_dims, const int *dims, const ptrdiff_t *strides)
 {
     dnnl_dims_t d = { 0 }, s = { 0 };
 
@@ -96,12 +97,12 @@ static dnnl_status_t md_init(Md *md, int nb_dims, const int *dims, const ptrdiff
     }
 #if DNNL_VERSION_MAJOR >= 3
     if (!strides)
-        return dnnl_memory_desc_create_with_tag(&md->d, nb_dims, d, dnnl_f32, dnnl_format_tag_any);
-    return dnnl_memory_desc_create_with_strides(&md->d, nb_dims, d, dnnl_f32, s);
+        return dnnl_memory_desc_create_with_tag(&md->d, nb_dims, d, type, dnnl_format_tag_any);
+    return dnnl_memory_desc_create_with_strides(&md->d, nb_dims, d, type, s);
 #else
     if (!strides)
-        return dnnl_memory_desc_init_by_tag(&md->d, nb_dims, d, dnnl_f32, dnnl_format_tag_any);
-    return dnnl_memory_desc_init_by_strides(&md->d, nb_dims, d, dnnl_f32, s);
+        return dnnl_memory_desc_init_by_tag(&md->d, nb_dims, d, type, dnnl_format_tag_any);
+    return dnnl_memory_desc_init_by_strides(&md->d, nb_dims, d, type, s);
 #endif
 }
 
@@ -168,8 +169,24 @@ static void describe(MgvDevice *dev)
     for (size_t i = 0; i < MGV_ARRAY_LEN(isa_names); i++)
         if (isa_names[i].isa == isa)
             name = isa_names[i].name;
-    snprintf(dev->description, sizeof(dev->description), "oneDNN %d.%d.%d %s, %d thread%s", v->major, v->minor,
-             v->patch, name, dev->threads, dev->threads == 1 ? "" : "s");
+    snprintf(dev->description, sizeof(dev->description), "oneDNN %d.%d.%d %s, %s, %d thread%s", v->major, v->minor,
+             v->patch, name, dev->precision == MAGVIT_PRECISION_BF16 ? "bf16" : "f32", dev->threads,
+             dev->threads == 1 ? "" : "s");
+}
+
+/** Settle what the device multiplies. AVX-512 without the instructions would emulate them, slower than float32. */
+static int choose_precision(MgvDevice *dev)
+{
+    const int isa = dnnl_get_effective_cpu_isa();
+    const int fast = (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+
+    if (dev->precision == MAGVIT_PRECISION_BF16 && !fast) {
+        mgv_err(dev->log, "precision is bf16, must be auto or f32: this CPU has neither AVX512_BF16 nor AMX");
+        return MAGVIT_ERR(ENOTSUP);
+    }
+    if (dev->precision == MAGVIT_PRECISION_AUTO)
+        dev->precision = fast ? MAGVIT_PRECISION_BF16 : MAGVIT_PRECISION_F32;
+    return 0;
 }
 
 int mgv_dnnl_open(MgvDevice *dev)
@@ -177,8 +194,13 @@ int mgv_dnnl_open(MgvDevice *dev)
     Engine *e = mgv_calloc(1, sizeof(*e));
     const char *call = NULL;
     dnnl_status_t status = dnnl_out_of_memory;
+    int ret;
 
     dev->engine = e;
+    if ((ret = choose_precision(dev)) < 0) {
+        mgv_dnnl_close(dev);
+        return ret;
+    }
     if (!e || !(e->streams = mgv_calloc(dev->threads, sizeof(*e->streams))))
         goto fail;
     DNNL(dnnl_engine_create(&e->engine, dnnl_cpu, 0));
@@ -253,13 +275,25 @@ static MgvDnnlPrim *prim_alloc(const MgvKernelOp *o)
     return p;
 }
 
-static int product(MgvDnnlPrim **out, const MgvKernelOp *o, const char *name, PdFn *make_pd, const Array *src,
-                   const Array *weights, const Array *bias, const Array *dst, const MgvDnnlPrim *like)
+/** oneDNN has an implementation of everything; those for checking are slow. */
+static int is_slow(const MgvDnnlPrim *p)
+{
+    const char *name = "";
+
+    dnnl_primitive_desc_query(p->pd, dnnl_query_impl_info_str, 0, &name);
+    return strstr(name, "ref") != NULL;
+}
+
+/** @return MAGVIT_ERR(ENOTSUP), without a line, if there is no fast code for bf16 */
+static int product_of(MgvDnnlPrim **out, int bf16, const MgvKernelOp *o, const char *name, PdFn *make_pd,
+                      const Array *src, const Array *weights, const Array *bias, const Array *dst,
+                      const MgvDnnlPrim *like)
 {
     const dnnl_query_t query[NB_MEM] = {
         [SRC] = dnnl_query_src_md, [WEIGHTS] = dnnl_query_weights_md, [DST] = dnnl_query_dst_md,
         [BIAS] = bias ? dnnl_query_weights_md : dnnl_query_undef, [SCRATCH] = dnnl_query_scratchpad_md,
     };
+    const dnnl_data_type_t type = bf16 ? dnnl_bf16 : dnnl_f32;
     MgvDnnlPrim *p;
     Md ms = { 0 }, mw = { 0 }, mb = { 0 }, md = { 0 };
     dnnl_primitive_attr_t attr = NULL;
@@ -270,19 +304,22 @@ static int product(MgvDnnlPrim **out, const MgvKernelOp *o, const char *name, Pd
     *out = prim_alloc(o);
     if (!(p = *out))
         goto fail;
+    p->bf16    = bf16;
     p->nb_dims = weights->nb_dims;
     memcpy(p->dims, weights->dims, sizeof(p->dims));
     omp_set_num_threads(1);
-    DNNL(md_init(&ms, src->nb_dims, src->dims, src->strides));
-    DNNL(md_init(&mw, weights->nb_dims, weights->dims, NULL));
+    DNNL(md_init(&ms, type, src->nb_dims, src->dims, src->strides));
+    DNNL(md_init(&mw, type, weights->nb_dims, weights->dims, NULL));
     if (bias)
-        DNNL(md_init(&mb, bias->nb_dims, bias->dims, bias->strides));
-    DNNL(md_init(&md, dst->nb_dims, dst->dims, dst->strides));
+        DNNL(md_init(&mb, dnnl_f32, bias->nb_dims, bias->dims, bias->strides));
+    DNNL(md_init(&md, dnnl_f32, dst->nb_dims, dst->dims, dst->strides));
     DNNL(dnnl_primitive_attr_create(&attr));
     DNNL(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     DNNL(make_pd(&p->pd, p->e->engine, MD_REF(&ms),
                  like ? dnnl_primitive_desc_query_md(like->pd, dnnl_query_weights_md, 0) : MD_REF(&mw),
                  bias ? MD_REF(&mb) : NULL, MD_REF(&md), attr));
+    if (bf16 && !like && is_slow(p))
+        DNNL(dnnl_unimplemented);
     status = prim_init(p, &call, p->e->nb_streams, query);
 fail:
     omp_set_num_threads(threads);
@@ -295,7 +332,20 @@ fail:
     if (status == dnnl_success)
         return 0;
     mgv_dnnl_free(out);
+    if (bf16 && !like && status == dnnl_unimplemented)
+        return MAGVIT_ERR(ENOTSUP);
     return log_status(o->log, o->op->name, name, call, status);
+}
+
+static int product(MgvDnnlPrim **out, int f32, const MgvKernelOp *o, const char *name, PdFn *make_pd, const Array *src,
+                   const Array *weights, const Array *bias, const Array *dst, const MgvDnnlPrim *like)
+{
+    const int bf16 = like ? like->bf16 : !f32 && o->dev->precision == MAGVIT_PRECISION_BF16;
+    int ret = product_of(out, bf16, o, name, make_pd, src, weights, bias, dst, like);
+
+    if (ret == MAGVIT_ERR(ENOTSUP))
+        ret = product_of(out, 0, o, name, make_pd, src, weights, bias, dst, like);
+    return ret;
 }
 
 int mgv_dnnl_matmul(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlMatmul *m, const MgvDnnlPrim *like)
@@ -305,7 +355,7 @@ int mgv_dnnl_matmul(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlMatmul
     const Array bias = { 2, { 1, m->n }, { m->n, 1 } };
     const Array dst = { 2, { m->m, m->n }, { m->y_stride, 1 } };
 
-    return product(out, o, "matmul", matmul_pd, &src, &weights, m->bias ? &bias : NULL, &dst, like);
+    return product(out, m->f32, o, "matmul", matmul_pd, &src, &weights, m->bias ? &bias : NULL, &dst, like);
 }
 
 /** [T,H,W,C] as the [N,C,T,H,W] of oneDNN. */
@@ -322,7 +372,7 @@ int mgv_dnnl_conv(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlConv *c,
     const Array bias = { 1, { c->cout }, { 1 } };
     const Array dst = channels_last(c->cout, c->t, c->h, c->w);
 
-    return product(out, o, "convolution", conv_pd, &src, &weights, c->bias ? &bias : NULL, &dst, like);
+    return product(out, 0, o, "convolution", conv_pd, &src, &weights, c->bias ? &bias : NULL, &dst, like);
 }
 
 int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim *like, const ptrdiff_t *strides)
@@ -339,7 +389,7 @@ int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim 
     if (!(p = *out))
         goto fail;
     omp_set_num_threads(1);
-    DNNL(md_init(&md, like->nb_dims, like->dims, strides));
+    DNNL(md_init(&md, dnnl_f32, like->nb_dims, like->dims, strides));
     DNNL(dnnl_primitive_attr_create(&attr));
     DNNL(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     DNNL(dnnl_reorder_primitive_desc_create(&p->pd, MD_REF(&md), p->e->engine,
@@ -375,6 +425,11 @@ void mgv_dnnl_free(MgvDnnlPrim **prim)
     mgv_freep(prim);
 }
 
+int mgv_dnnl_bf16(const MgvDnnlPrim *p)
+{
+    return p->bf16;
+}
+
 size_t mgv_dnnl_weight_bytes(const MgvDnnlPrim *p)
 {
     return p->weight_bytes;
@@ -408,7 +463,7 @@ int mgv_dnnl_execute(const MgvDnnlPrim *p, int thread, const void *src, const vo
     return dnnl_primitive_execute(p->prim, p->e->streams[thread], nb_args, args);
 }
 
-int mgv_dnnl_pack(float **out, const MgvKernelOp *o, const MgvDnnlPrim *p, const float *weights,
+int mgv_dnnl_pack(void **out, const MgvKernelOp *o, const MgvDnnlPrim *p, const float *weights,
                   const ptrdiff_t *strides)
 {
     MgvDnnlPrim *reorder;

@@ -40,7 +40,10 @@
 int mgv_dnnl_open(MgvDevice *dev);
 void mgv_dnnl_close(MgvDevice *dev);
 
-/** A float32 primitive with what it needs to run on every thread of the device at once. */
+/**
+ * A primitive with what it needs to run on every thread of the device at once. On a bf16 device its source and
+ * weights are bf16 if oneDNN has fast code for that: see mgv_dnnl_bf16(). Everything else is float32.
+ */
 typedef struct MgvDnnlPrim MgvDnnlPrim;
 
 /** y[m,n] = x[m,k] . W[k,n] + bias[n]. Strides are in elements. */
@@ -48,6 +51,7 @@ typedef struct MgvDnnlMatmul {
     int m, n, k;
     ptrdiff_t x_stride, y_stride; ///< from row to row
     int bias;                     ///< 1: with bias
+    int f32;                      ///< 1: float32 on every device
 } MgvDnnlMatmul;
 
 /** y[t,h,w,cout] = x[t+2,h+2,w+2,cin] * W[cout,cin,3,3,3] + bias, no padding. */
@@ -73,11 +77,12 @@ int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim 
 
 void mgv_dnnl_free(MgvDnnlPrim **p);
 
+int mgv_dnnl_bf16(const MgvDnnlPrim *p);             ///< does it read a bf16 source?
 size_t mgv_dnnl_weight_bytes(const MgvDnnlPrim *p);  ///< of weights in the layout of p
 size_t mgv_dnnl_scratch_bytes(const MgvDnnlPrim *p); ///< one thread needs for mgv_dnnl_execute(); multiple of MGV_ALIGNMENT
 
-/** New memory with weights in the layout of p; mgv_freep() frees it. Logs what failed. */
-int mgv_dnnl_pack(float **out, const MgvKernelOp *o, const MgvDnnlPrim *p, const float *weights,
+/** New memory with float32 weights in the layout and type of p; mgv_freep() frees it. Logs what failed. */
+int mgv_dnnl_pack(void **out, const MgvKernelOp *o, const MgvDnnlPrim *p, const float *weights,
                   const ptrdiff_t *strides);
 
 /** Run as thread number thread. bias: NULL if there is none. @return a oneDNN status, 0 for success; not logged */

@@ -41,7 +41,9 @@
 typedef struct Conv {
     MgvDnnlRows *rows;          ///< kernel 1; all else is unused
     MgvDnnlPrim *whole, *last;  ///< for a whole band of one plane, and for the last band if it has fewer rows
-    float *weights, *bias;      ///< weights in the primitive's layout
+    void *weights;              ///< in the primitive's layout
+    float *bias;
+    size_t element;             ///< bytes of a padded value
     int band, nb_bands;         ///< rows of a band
     int span, nb_spans;         ///< planes of a span
     size_t pad_bytes, thread_bytes; ///< of scratch: padded planes; everything for one thread
@@ -75,7 +77,7 @@ static int parts(int n, int size)
 static void choose_tiles(Conv *c, const MgvKernelOp *o)
 {
     const MgvShape s = o->in[0];
-    const double row = (s.w + 2.0) * s.c * sizeof(float), row_macs = o->op->macs / ((double)s.n * s.t * s.h);
+    const double row = (s.w + 2.0) * s.c * c->element, row_macs = o->op->macs / ((double)s.n * s.t * s.h);
 
     c->band = MGV_CLAMP((int)(CACHE_BYTES / (3 * row)) - 2, MGV_MIN(4, s.h), s.h);
     c->span = s.t;
@@ -101,10 +103,20 @@ static int prepare_kernel3(MgvKernelOp *o, const float *weights)
     size_t prim_bytes;
     int ret, rest;
 
+    /* Whether there is fast code for bf16 shows when a primitive was made, and half the bytes make larger bands. */
+    c->element = o->dev->precision == MAGVIT_PRECISION_BF16 ? sizeof(uint16_t) : sizeof(float);
     choose_tiles(c, o);
     conv.h = c->band;
     if ((ret = mgv_dnnl_conv(&c->whole, o, &conv, NULL)) < 0)
         return ret;
+    if (c->element < sizeof(float) && !mgv_dnnl_bf16(c->whole)) {
+        mgv_dnnl_free(&c->whole);
+        c->element = sizeof(float);
+        choose_tiles(c, o);
+        conv.h = c->band;
+        if ((ret = mgv_dnnl_conv(&c->whole, o, &conv, NULL)) < 0)
+            return ret;
+    }
     prim_bytes = mgv_dnnl_scratch_bytes(c->whole);
     if ((rest = s.h - (c->nb_bands - 1) * c->band) < c->band) {
         conv.h = rest;
@@ -115,7 +127,7 @@ static int prepare_kernel3(MgvKernelOp *o, const float *weights)
     if ((ret = mgv_dnnl_pack(&c->weights, o, c->whole, weights, strides)) < 0)
         return ret;
     o->weight_bytes += mgv_dnnl_weight_bytes(c->whole);
-    c->pad_bytes = MGV_ALIGN_UP((size_t)(c->span + 2) * (c->band + 2) * (s.w + 2) * s.c * sizeof(float), MGV_ALIGNMENT);
+    c->pad_bytes = MGV_ALIGN_UP((size_t)(c->span + 2) * (c->band + 2) * (s.w + 2) * s.c * c->element, MGV_ALIGNMENT);
     c->thread_bytes = c->pad_bytes + prim_bytes;
     o->scratch_bytes = c->thread_bytes * o->dev->threads;
     return 0;
@@ -153,29 +165,39 @@ static int padded(int i, int n, enum MgvPad pad)
     return n == 1 ? 0 : i < 0 ? -i : 2 * (n - 1) - i;
 }
 
-/** Copy rows [first-1, first+rows+1) of a plane with padding. plane: NULL is zero. */
-static void pad_plane(float *dst, const float *plane, const MgvKernelOp *o, int first, int rows)
+/** Copy n values in the type that the primitive reads. */
+static void copy(char *dst, const float *src, size_t n, size_t element)
 {
+    if (element < sizeof(float))
+        mgv_cpu_bf16((uint16_t *)dst, src, n);
+    else
+        memcpy(dst, src, n * sizeof(*src));
+}
+
+/** Copy rows [first-1, first+rows+1) of a plane with padding. plane: NULL is zero. */
+static void pad_plane(char *dst, const float *plane, const MgvKernelOp *o, int first, int rows)
+{
+    const size_t element = ((const Conv *)o->priv)->element;
     const enum MgvPad pad = o->op->u.conv.pad;
     const int w = o->in[0].w, c = o->in[0].c;
     const int left = padded(-1, w, pad), right = padded(w, w, pad);
-    const size_t cell = c * sizeof(float), row = (size_t)w * c;
+    const size_t row = (size_t)w * c, cell = c * element, size = row * element;
 
-    for (int i = -1; i <= rows; i++, dst += row + 2 * c) {
+    for (int i = -1; i <= rows; i++, dst += size + 2 * cell) {
         const int from = padded(first + i, o->in[0].h, pad);
         const float *src = plane + (size_t)MGV_MAX(from, 0) * row;
 
         if (!plane || from < 0) {
-            memset(dst, 0, (row + 2 * c) * sizeof(float));
+            memset(dst, 0, size + 2 * cell);
             continue;
         }
-        memcpy(dst + c, src, row * sizeof(float));
+        copy(dst + cell, src, row, element);
         if (left < 0) {
             memset(dst, 0, cell);
-            memset(dst + c + row, 0, cell);
+            memset(dst + cell + size, 0, cell);
         } else {
-            memcpy(dst, src + (size_t)left * c, cell);
-            memcpy(dst + c + row, src + (size_t)right * c, cell);
+            memcpy(dst, dst + cell + left * cell, cell);
+            memcpy(dst + cell + size, dst + cell + right * cell, cell);
         }
     }
 }
@@ -188,13 +210,13 @@ static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const int first = tile % c->nb_bands * c->band, rows = MGV_MIN(c->band, s.h - first);
     const int t0 = tile / c->nb_bands % c->nb_spans * c->span, planes = MGV_MIN(c->span, s.t - t0);
     const int64_t n = tile / c->nb_bands / c->nb_spans;
-    const size_t in_plane = (size_t)s.h * s.w * s.c, padded_plane = (size_t)(rows + 2) * (s.w + 2) * s.c;
+    const size_t in_plane = (size_t)s.h * s.w * s.c, padded_plane = (size_t)(rows + 2) * (s.w + 2) * s.c * c->element;
     const MgvDnnlPrim *prim = rows < c->band ? c->last : c->whole;
     char *scratch = (char *)o->scratch + thread * c->thread_bytes;
 
     for (int i = 0; i < planes + 2; i++) {
         const int from = padded(t0 + i - 1, s.t, o->op->u.conv.pad);
-        float *pad = (float *)scratch + i * padded_plane;
+        char *pad = scratch + i * padded_plane;
         float *y = run->out + (((n * s.t + t0 + i - 2) * s.h + first) * s.w) * o->out.c;
         int status;
 

@@ -41,10 +41,11 @@
 
 struct MgvDnnlRows {
     MgvDnnlPrim *whole, *last; ///< for a whole tile, and for the last one if it has fewer rows
-    float *weights, *bias;     ///< weights in the layout of the products
+    void *weights;             ///< in the layout of the products
+    float *bias;
     int64_t rows;
     int tile, nb_tiles, cin, cout;
-    size_t thread_bytes;       ///< of scratch
+    size_t x_bytes, thread_bytes; ///< of scratch: a tile of x in bf16, 0 for float32; everything for one thread
 };
 
 /** Tiles of about equal size. */
@@ -58,7 +59,7 @@ static int balanced(int64_t rows, int64_t tile)
 static int rows_init(MgvDnnlRows *r, MgvKernelOp *o, const float *w)
 {
     const ptrdiff_t strides[] = { 1, r->cin };
-    MgvDnnlMatmul m = { r->tile, r->cout, r->cin, r->cin, r->cout, !!r->bias };
+    MgvDnnlMatmul m = { r->tile, r->cout, r->cin, r->cin, r->cout, !!r->bias, 0 };
     int ret = mgv_dnnl_matmul(&r->whole, o, &m, NULL);
 
     if (ret < 0)
@@ -72,6 +73,9 @@ static int rows_init(MgvDnnlRows *r, MgvKernelOp *o, const float *w)
     }
     if ((ret = mgv_dnnl_pack(&r->weights, o, r->whole, w, strides)) < 0)
         return ret;
+    if (mgv_dnnl_bf16(r->whole))
+        r->x_bytes = MGV_ALIGN_UP((size_t)r->tile * r->cin * sizeof(uint16_t), MGV_ALIGNMENT);
+    r->thread_bytes += r->x_bytes;
     o->weight_bytes += mgv_dnnl_weight_bytes(r->whole) + (r->bias ? r->cout * sizeof(float) : 0);
     o->scratch_bytes = MGV_MAX(o->scratch_bytes, r->thread_bytes * o->dev->threads);
     return 0;
@@ -126,9 +130,16 @@ static int rows_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const RowsRun *run = arg;
     const MgvDnnlRows *r = run->r;
     const int64_t first = (int64_t)tile * r->tile, n = MGV_MIN(r->tile, r->rows - first);
+    char *scratch = (char *)o->scratch + thread * r->thread_bytes;
+    const void *x = run->x + first * r->cin;
     float *y = run->y + first * r->cout;
-    int status = mgv_dnnl_execute(n < r->tile ? r->last : r->whole, thread, run->x + first * r->cin, r->weights,
-                                  r->bias, y, (char *)o->scratch + thread * r->thread_bytes);
+    int status;
+
+    if (r->x_bytes) {
+        mgv_cpu_bf16((uint16_t *)scratch, x, n * r->cin);
+        x = scratch;
+    }
+    status = mgv_dnnl_execute(n < r->tile ? r->last : r->whole, thread, x, r->weights, r->bias, y, scratch + r->x_bytes);
 
     if (!status)
         mgv_cpu_act(y, n * r->cout, run->act);
@@ -195,7 +206,8 @@ typedef struct Attention {
     int tile, nb_tiles;         ///< queries of a tile
     size_t key_bytes, value_bytes; ///< of one head in the layout of the products
     size_t packed_bytes;        ///< of scratch, for the keys and values of all heads
-    size_t score_bytes, query_bytes, thread_bytes; ///< of scratch for a thread: scores; queries or results; everything
+    size_t score_bytes, weight_bytes, query_bytes; ///< of scratch for a thread: scores; they in bf16; queries or results
+    size_t thread_bytes;        ///< of scratch for a thread: everything
 } Attention;
 
 static void attention_unprepare(MgvKernelOp *o)
@@ -217,8 +229,8 @@ static int products_init(Products *p, const MgvKernelOp *o, int queries, const P
 {
     Attention *a = o->priv;
     const int tokens = o->out.w, d = o->out.c / o->op->u.attention.heads;
-    const MgvDnnlMatmul scores = { queries, tokens, d, d, tokens, 0 };
-    const MgvDnnlMatmul values = { queries, d, tokens, tokens, d, 0 };
+    const MgvDnnlMatmul scores = { queries, tokens, d, d, tokens, 0, 0 };
+    const MgvDnnlMatmul values = { queries, d, tokens, tokens, d, 0, 0 };
     size_t need;
     int ret = mgv_dnnl_matmul(&p->scores, o, &scores, like ? like->scores : NULL);
 
@@ -227,7 +239,9 @@ static int products_init(Products *p, const MgvKernelOp *o, int queries, const P
     if (ret < 0)
         return ret;
     need = MGV_MAX(mgv_dnnl_scratch_bytes(p->scores), mgv_dnnl_scratch_bytes(p->values));
-    a->thread_bytes = MGV_MAX(a->thread_bytes, a->score_bytes + a->query_bytes + need);
+    if (mgv_dnnl_bf16(p->values))
+        a->weight_bytes = MGV_ALIGN_UP((size_t)a->tile * tokens * sizeof(uint16_t), MGV_ALIGNMENT);
+    a->thread_bytes = MGV_MAX(a->thread_bytes, a->score_bytes + a->weight_bytes + a->query_bytes + need);
     return 0;
 }
 
@@ -321,6 +335,12 @@ static void gather(float *restrict dst, const float *restrict src, int rows, int
         memcpy(dst + (size_t)i * n, src + i * stride, n * sizeof(*dst));
 }
 
+static void gather_bf16(uint16_t *dst, const float *src, int rows, int n, ptrdiff_t stride)
+{
+    for (int i = 0; i < rows; i++)
+        mgv_cpu_bf16(dst + (size_t)i * n, src + i * stride, n);
+}
+
 static void scatter_scaled(float *restrict dst, const float *restrict src, const float *restrict scale, int rows,
                            int n, ptrdiff_t stride)
 {
@@ -340,17 +360,25 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const int64_t at = head_offset(o, head) + (int64_t)first * c;
     const char *packed = packed_head(o, head);
     float *scores = (float *)thread_scratch(o, thread), inv[MAX_QUERIES];
-    float *q = (float *)((char *)scores + a->score_bytes), *result = q;
+    uint16_t *weights = (uint16_t *)((char *)scores + a->score_bytes);
+    float *q = (float *)((char *)weights + a->weight_bytes), *result = q;
     char *scratch = (char *)q + a->query_bytes;
     int status;
 
-    gather(q, run->q + at, queries, d, c);
+    if (mgv_dnnl_bf16(p->scores))
+        gather_bf16((uint16_t *)q, run->q + at, queries, d, c);
+    else
+        gather(q, run->q + at, queries, d, c);
     status = mgv_dnnl_execute(p->scores, thread, q, packed, NULL, scores, scratch);
     if (status)
         return status;
-    for (int i = 0; i < queries; i++)
-        inv[i] = 1.0f / mgv_cpu_softmax(scores + (size_t)i * tokens, tokens, 1.0f / sqrtf(d));
-    status = mgv_dnnl_execute(p->values, thread, scores, packed + a->key_bytes, NULL, result, scratch);
+    for (int i = 0; i < queries; i++) {
+        float *row = scores + (size_t)i * tokens;
+        inv[i] = 1.0f / mgv_cpu_softmax(row, tokens, 1.0f / sqrtf(d));
+        if (a->weight_bytes)
+            mgv_cpu_bf16(weights + (size_t)i * tokens, row, tokens);
+    }
+    status = mgv_dnnl_execute(p->values, thread, a->weight_bytes ? (const void *)weights : scores, packed + a->key_bytes, NULL, result, scratch);
     if (!status)
         scatter_scaled(run->out + at, result, inv, queries, d, c);
     return status;

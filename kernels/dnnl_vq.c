@@ -37,7 +37,7 @@
 
 typedef struct Vq {
     MgvDnnlPrim *whole, *last; ///< for a whole tile, and for the last one if it has fewer rows
-    float *packed;             ///< codebook in the layout of the product
+    void *packed;              ///< codebook in the layout of the product
     float *codes;              ///< codebook as in the file
     float *half_squares;       ///< minus half the squared length of each row as the product sees it
     double *scale;             ///< 1 / length of each row, or 1
@@ -96,7 +96,7 @@ static int products_init(Vq *v, MgvKernelOp *o, const float *unit)
 {
     const int d = o->in[0].c;
     const ptrdiff_t strides[] = { 1, d };
-    MgvDnnlMatmul m = { v->tile, v->nb_codes, d, d, v->nb_codes, 1 };
+    MgvDnnlMatmul m = { v->tile, v->nb_codes, d, d, v->nb_codes, 1, 1 };
     size_t need;
     int ret = mgv_dnnl_matmul(&v->whole, o, &m, NULL);
 

@@ -188,6 +188,7 @@ int mgv_host_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogge
         return MAGVIT_ERR(ENOMEM);
     }
     dev->log     = log;
+    dev->precision = s->precision;
     dev->threads = MGV_CLAMP(s->threads > 0 ? s->threads : default_threads(), 1, MAX_THREADS);
     if (!CONFIG_OPENMP)
         dev->threads = 1;
@@ -420,10 +421,19 @@ void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work)
         *weights += exec->ops[i].weight_bytes;
 }
 
+static int ref_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogger *log)
+{
+    if (s->precision == MAGVIT_PRECISION_BF16) {
+        mgv_err(log, "precision is bf16, must be auto or f32 for the ref backend");
+        return MAGVIT_ERR(ENOTSUP);
+    }
+    return mgv_host_open(out, s, log);
+}
+
 const MgvBackend mgv_backend_ref = {
     .name     = "ref",
     .type     = MAGVIT_BACKEND_REF,
-    .open     = mgv_host_open,
+    .open     = ref_open,
     .close    = mgv_host_close,
     .describe = mgv_host_describe,
     .compile  = mgv_host_compile,

@@ -85,6 +85,7 @@ struct MgvDevice {
     struct MgvWorker *worker;
     MgvKernelTable kernels;
     void *engine;         ///< oneDNN objects, NULL for ref
+    enum MagvitPrecision precision; ///< as asked; AUTO is settled when the kernels are chosen
 };
 
 /** The calls of MgvBackend that all host backends share. */

@@ -137,8 +137,8 @@ static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out)
     int threads = nb_threads(ctx), ret;
     MagvitSettings settings;
     FFMagvitModel *model;
-    char *key = av_asprintf("%s|%d|%s|%d", s->model ? s->model : "", s->backend,
-                            s->device ? s->device : "", threads);
+    char *key = av_asprintf("%s|%d|%s|%d|%d", s->model ? s->model : "", s->backend,
+                            s->device ? s->device : "", s->precision, threads);
 
     if (!key)
         return AVERROR(ENOMEM);
@@ -158,11 +158,12 @@ static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out)
     model->refs = 1;
 
     magvit_default_settings(&settings);
-    settings.model   = s->model;
-    settings.backend = s->backend;
-    settings.device  = s->device;
-    settings.threads = FFMIN(threads, 256);
-    settings.log     = (MagvitLogger){ log_line, NULL, log_level() };
+    settings.model     = s->model;
+    settings.backend   = s->backend;
+    settings.device    = s->device;
+    settings.threads   = FFMIN(threads, 256);
+    settings.precision = s->precision;
+    settings.log       = (MagvitLogger){ log_line, NULL, log_level() };
     if ((ret = magvit_open(&model->magvit, &settings)) < 0) {
         model_free(&model);
         return ret;

@@ -37,6 +37,7 @@ typedef int MgvTapFn(void *opaque, const MgvPlan *plan, int op, const void *data
 typedef struct MgvDeviceSettings {
     const char *device; ///< index, UUID or part of a name; NULL: first
     int threads;        ///< 0: one a core
+    enum MagvitPrecision precision;
 } MgvDeviceSettings;
 
 typedef struct MgvBackend {

@@ -194,7 +194,7 @@ fail:
 static int open_backend(MagvitContext *ctx, const MagvitSettings *s)
 {
     static const char *const names[] = { "auto", "ref", "cpu", "vulkan" };
-    const MgvDeviceSettings device = { s->device, s->threads };
+    const MgvDeviceSettings device = { s->device, s->threads, s->precision };
     int ret = MAGVIT_ERR(ENOTSUP), tried = 0;
 
     for (int i = 0; mgv_backends[i]; i++) {
@@ -217,6 +217,10 @@ static int check_settings(MagvitContext *ctx, const MagvitSettings *s)
 {
     if ((int)s->backend < MAGVIT_BACKEND_AUTO || s->backend > MAGVIT_BACKEND_VULKAN) {
         mgv_err(&ctx->log, "backend is %d, must be in [0,%d]", (int)s->backend, MAGVIT_BACKEND_VULKAN);
+        return MAGVIT_ERR(EINVAL);
+    }
+    if ((int)s->precision < MAGVIT_PRECISION_AUTO || s->precision > MAGVIT_PRECISION_BF16) {
+        mgv_err(&ctx->log, "precision is %d, must be in [0,%d]", (int)s->precision, MAGVIT_PRECISION_BF16);
         return MAGVIT_ERR(EINVAL);
     }
     if (s->threads < 0 || s->threads > 256) {

@@ -97,6 +97,13 @@ extern "C" {
 /** An unknown timestamp (= AV_NOPTS_VALUE). */
 #define MAGVIT_NOPTS ((int64_t)UINT64_C(0x8000000000000000))
 
+/** What matrix products and convolutions multiply; sums, norms and everything else are float32. */
+enum MagvitPrecision {
+    MAGVIT_PRECISION_AUTO, ///< bf16 where the CPU multiplies it (AVX512_BF16, AMX), else f32
+    MAGVIT_PRECISION_F32,
+    MAGVIT_PRECISION_BF16, ///< half the memory for weights; MAGVIT_ERR(ENOTSUP) where the CPU lacks it
+};
+
 typedef struct MagvitContext MagvitContext; ///< a loaded model; immutable after open, may be shared by sessions of several threads
 typedef struct MagvitSession MagvitSession; ///< one stream being processed; one thread at a time
 
@@ -207,7 +214,8 @@ typedef struct MagvitSettings {
     const char *device;         ///< device index, UUID or part of its name; NULL: first; Vulkan only
     int threads;                ///< CPU threads, [0,256], 0 = one a core; default 0
     MagvitLogger log;           ///< default: ERROR and WARNING lines to stderr
-    uint8_t reserved[64];       ///< zero
+    enum MagvitPrecision precision; ///< default AUTO; the reference backend knows F32 only
+    uint8_t reserved[60];       ///< zero
 } MagvitSettings;
 
 /** What was loaded. Strings live as long as the context. */
@@ -215,7 +223,7 @@ typedef struct MagvitInfo {
     const char *path;     ///< file the model came from
     const char *name;     ///< model name from its metadata
     const char *backend;  ///< "ref", "cpu", "vulkan"
-    const char *device;   ///< human-readable
+    const char *device;   ///< human-readable, with the precision
     const char *sha256;   ///< of the file, 64 hex digits
     const char *classes;  ///< comma-separated class names, "" if none
     int nb_classes;       ///< number of class labels

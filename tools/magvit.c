@@ -59,6 +59,7 @@ static const char help_text[] =
     "  --backend NAME            auto, ref, cpu or vulkan [auto]\n"
     "  --device NAME             index, UUID or part of the name [first]\n"
     "  --threads N               CPU threads, 0 = one a core [0]\n"
+    "  --precision NAME          auto, f32 or bf16 [auto]\n"
     "  --quiet, --verbose        fewer or more lines; twice for the op plans\n"
     "options of run:\n"
     "  --factor N                interp: output frames per input frame, 1 to 15 [2]\n"
@@ -82,7 +83,7 @@ static const char help_text[] =
 
 /* Long options without a letter. */
 enum {
-    OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR, OPT_FPS,
+    OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_PRECISION, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR, OPT_FPS,
     OPT_FRAMES, OPT_COND_FRAMES, OPT_CLASS, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE,
     OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN, OPT_HELP
 };
@@ -90,6 +91,7 @@ enum {
 static const struct option long_options[] = {
     { "model", 1, NULL, OPT_MODEL },             { "backend", 1, NULL, OPT_BACKEND },
     { "device", 1, NULL, OPT_DEVICE },           { "threads", 1, NULL, OPT_THREADS },
+    { "precision", 1, NULL, OPT_PRECISION },
     { "quiet", 0, NULL, OPT_QUIET },             { "verbose", 0, NULL, OPT_VERBOSE },
     { "factor", 1, NULL, OPT_FACTOR },           { "fps", 1, NULL, OPT_FPS },
     { "frames", 1, NULL, OPT_FRAMES },           { "cond-frames", 1, NULL, OPT_COND_FRAMES },
@@ -171,6 +173,7 @@ static MagvitRational parse_rate(const char *name, const char *text)
 static void set_option(Options *o, int opt, const char *v)
 {
     static const char *const backends[] = { "auto", "ref", "cpu", "vulkan", NULL };
+    static const char *const precisions[] = { "auto", "f32", "bf16", NULL };
     static const char *const scales[] = { "auto", "tile", "fit", NULL };
     MagvitParams *p = &o->params;
 
@@ -179,6 +182,7 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_BACKEND:      o->settings.backend = parse_name("--backend", v, backends); break;
     case OPT_DEVICE:       o->settings.device  = v; break;
     case OPT_THREADS:      o->settings.threads = (int)parse_int("--threads", v, 0, 256); break;
+    case OPT_PRECISION:    o->settings.precision = parse_name("--precision", v, precisions); break;
     case OPT_QUIET:        o->settings.log.level = MAGVIT_LOG_ERROR; break;
     case OPT_VERBOSE:      o->settings.log.level++; break;
     case OPT_FACTOR:       p->factor = (int)parse_int("--factor", v, 1, 15); break;

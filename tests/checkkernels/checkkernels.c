@@ -34,7 +34,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "libmagvit/backend.h"
 #include "tests/checkkernels/checkkernels.h"
@@ -53,216 +52,18 @@ typedef struct Options {
     uint64_t seed;
 } Options;
 
-/** A backend that is checked: its devices differ in the number of threads. */
+/** A backend at a precision that is checked: its devices differ in the number of threads. */
 typedef struct Subject {
     const MgvBackend *b;
+    const char *name;
+    int bf16;
     MgvDevice *dev[2];
     int nb_devs;
 } Subject;
 
-/** Everything a case needs besides its parameters. */
-typedef struct Data {
-    void *in[MGV_MAX_IN];
-    float *weight[MGV_MAX_WEIGHT];
-    MgvSafetensors *st; ///< NULL if the op has no weights
-} Data;
-
 static Options opt;
-static MagvitLogger logger = { mgv_log_stderr, NULL, MAGVIT_LOG_WARNING };
+const MagvitLogger logger = { mgv_log_stderr, NULL, MAGVIT_LOG_WARNING };
 static int passed, failed;
-
-static void *need(void *p)
-{
-    if (!p) {
-        fprintf(stderr, "checkkernels: out of memory\n");
-        exit(1);
-    }
-    return p;
-}
-
-/* ---- random data ---- */
-
-static uint64_t rng_state;
-
-static uint64_t rng(void) // SplitMix64
-{
-    uint64_t z = rng_state += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static double uniform(void) // [0,1)
-{
-    return (rng() >> 11) * 0x1p-53;
-}
-
-static double normal(void)
-{
-    const double r = sqrt(-2.0 * log(1.0 - uniform()));
-
-    return r * cos(6.283185307179586 * uniform());
-}
-
-static float value(enum Fill fill, int channel)
-{
-    switch (fill) {
-    case FILL_UNIFORM:  return 2.0 * uniform() - 1.0;
-    case FILL_FLAT:     return 0.7 * (channel % 5) - 1.1;
-    case FILL_OFFSET:   return 1000.0 + normal();
-    case FILL_DENORMAL: return 1e-40 * normal();
-    case FILL_BIG:      return 1e12 * normal();
-    default:            return normal();
-    }
-}
-
-static void fill_input(const Case *c, void *data)
-{
-    const size_t n = mgv_shape_elements(c->x);
-
-    for (size_t i = 0; i < n; i++)
-        if (c->op == MGV_OP_EMBED)
-            ((int32_t *)data)[i] = (int32_t)(uniform() * (c->rows + 4)) - 2;
-        else
-            ((float *)data)[i] = value(c->fill, i % c->x.c);
-}
-
-static void fill_weight(const Case *c, int i, float *w, int64_t n, int64_t rows)
-{
-    const int norm = c->op == MGV_OP_GROUP_NORM || c->op == MGV_OP_LAYER_NORM;
-    const double scale = i || norm ? 1.0 : 1.0 / sqrt((double)n / rows);
-
-    for (int64_t k = 0; k < n; k++)
-        w[k] = norm && !i ? 0.5 + uniform() : c->op == MGV_OP_VQ_ARGMIN ? value(c->fill, 0) : scale * normal();
-}
-
-/** Equal codebook rows, and inputs that are a row or lie half way between two. */
-static void make_ties(const Case *c, float *x, float *codes)
-{
-    const size_t d = c->x.c, n = mgv_shape_elements(c->x) / d, rows = c->rows;
-
-    memcpy(codes + (rows - 1) * d, codes, d * sizeof(*codes));
-    for (size_t i = 0; i < n; i++) {
-        const float *a = codes + rng() % rows * d, *b = codes + rng() % rows * d;
-        const int kind = rng() % 4;
-
-        for (size_t k = 0; k < d && kind < 2; k++)
-            x[i * d + k] = kind ? a[k] : a[k] / 2 + b[k] / 2;
-    }
-}
-
-/* ---- weights ---- */
-
-static int write_all(FILE *f, const void *data, size_t size)
-{
-    return !size || fwrite(data, 1, size, f) == size ? 0 : -1;
-}
-
-static int add_header(char *json, size_t size, int len, const char *name, const int64_t *dims, int nb_dims, size_t from,
-                      size_t to)
-{
-    len += snprintf(json + len, size - len, "%s\"op.%s\":{\"dtype\":\"F32\",\"shape\":[", len > 1 ? "," : "", name);
-    for (int i = 0; i < nb_dims; i++)
-        len += snprintf(json + len, size - len, "%s%" PRId64, i ? "," : "", dims[i]);
-    return len + snprintf(json + len, size - len, "],\"data_offsets\":[%zu,%zu]}", from, to);
-}
-
-/** Write the weights as a model file and open it. */
-static void open_weights(const Case *c, Data *d)
-{
-    static const char *const names[MGV_MAX_WEIGHT] = { "weight", "bias" };
-    char json[1024] = "{", path[] = "/tmp/checkkernels-XXXXXX";
-    size_t bytes[MGV_MAX_WEIGHT] = { 0 }, at = 0;
-    int len = 1, fd, ok;
-    uint64_t size;
-    FILE *f;
-
-    for (int i = 0; i < MGV_MAX_WEIGHT && d->weight[i]; i++) {
-        int64_t dims[MGV_ST_MAX_DIMS];
-        const int nb_dims = case_weight_dims(c, i, dims);
-
-        bytes[i] = sizeof(float);
-        for (int k = 0; k < nb_dims; k++)
-            bytes[i] *= dims[k];
-        len = add_header(json, sizeof(json), len, names[i], dims, nb_dims, at, at + bytes[i]);
-        at += bytes[i];
-    }
-    if (!at)
-        return;
-    json[len++] = '}';
-    while (len % 8)
-        json[len++] = ' ';
-    size = len;
-    fd = mkstemp(path);
-    f = fd < 0 ? NULL : fdopen(fd, "wb");
-    ok = f && !write_all(f, &size, sizeof(size)) && !write_all(f, json, len);
-    for (int i = 0; i < MGV_MAX_WEIGHT; i++)
-        ok = ok && !write_all(f, d->weight[i], bytes[i]);
-    if (!f || fclose(f) || !ok || mgv_safetensors_open(&d->st, path, &logger) < 0) {
-        fprintf(stderr, "checkkernels: cannot write or read %s\n", path);
-        exit(1);
-    }
-    unlink(path);
-}
-
-static void data_init(const Case *c, Data *d, uint64_t seed)
-{
-    memset(d, 0, sizeof(*d));
-    rng_state = seed;
-    for (int i = 0; i < case_nb_inputs(c); i++) {
-        d->in[i] = need(mgv_calloc(mgv_shape_elements(c->x), sizeof(float)));
-        fill_input(c, d->in[i]);
-    }
-    for (int i = 0; i < MGV_MAX_WEIGHT; i++) {
-        int64_t dims[MGV_ST_MAX_DIMS], n = 1;
-        const int nb_dims = case_weight_dims(c, i, dims);
-
-        for (int k = 0; k < nb_dims; k++)
-            n *= dims[k];
-        if (!nb_dims)
-            continue;
-        d->weight[i] = need(mgv_calloc(n, sizeof(float)));
-        fill_weight(c, i, d->weight[i], n, dims[0]);
-    }
-    if (c->op == MGV_OP_VQ_ARGMIN)
-        make_ties(c, d->in[0], d->weight[0]);
-    open_weights(c, d);
-}
-
-static void data_init_known(const Known *k, Data *d)
-{
-    memset(d, 0, sizeof(*d));
-    for (int i = 0; i < case_nb_inputs(&k->c); i++) {
-        const size_t bytes = mgv_shape_elements(k->c.x) * sizeof(float);
-
-        d->in[i] = need(mgv_calloc(1, bytes));
-        memcpy(d->in[i], k->ids ? (const void *)k->ids : k->x[i], bytes);
-    }
-    for (int i = 0; i < MGV_MAX_WEIGHT; i++) {
-        const float *w = i ? k->bias : k->weight;
-        int64_t dims[MGV_ST_MAX_DIMS], n = 1;
-        const int nb_dims = case_weight_dims(&k->c, i, dims);
-
-        for (int j = 0; j < nb_dims; j++)
-            n *= dims[j];
-        if (!nb_dims)
-            continue;
-        d->weight[i] = need(mgv_calloc(n, sizeof(float)));
-        if (w) // a bias that is not given is 0
-            memcpy(d->weight[i], w, n * sizeof(float));
-    }
-    open_weights(&k->c, d);
-}
-
-static void data_uninit(Data *d)
-{
-    for (int i = 0; i < MGV_MAX_IN; i++)
-        mgv_freep(&d->in[i]);
-    for (int i = 0; i < MGV_MAX_WEIGHT; i++)
-        mgv_freep(&d->weight[i]);
-    mgv_safetensors_close(&d->st);
-}
 
 /* ---- running a case ---- */
 
@@ -466,15 +267,18 @@ static Verdict compare_floats(const float *want, const float *got, size_t n, siz
     return v;
 }
 
-static Verdict compare(const Case *c, const Data *d, const void *want, const void *got, size_t n, const MgvBackend *b)
+static Verdict compare(const Case *c, const Data *d, const void *want, const void *got, size_t n, const Subject *s)
 {
+    /* of the squared error, relative to the squared values; attention rounds its weights to bf16, too */
+    const double limit = s->bf16 && c->op == MGV_OP_ATTENTION ? 1e-5 :
+                         s->b->type == MAGVIT_BACKEND_VULKAN ? 1e-8 : 1e-9;
     const size_t row = c->cout ? c->cout : c->x.c;
     /* Denormal numbers may be flushed to zero. Where gelu is near zero, 1 + tanh has few digits. */
     const double floor = c->act == MGV_ACT_GELU_TANH ? 1e-6 : c->fill == FILL_BIG ? 1e-18 : 1e-30;
 
     if (c->op == MGV_OP_VQ_ARGMIN)
         return compare_codes(c, d, want, got, n);
-    return compare_floats(want, got, n, MGV_MIN(row, n), b->type == MAGVIT_BACKEND_VULKAN ? 1e-8 : 1e-9, floor);
+    return compare_floats(want, got, n, MGV_MIN(row, n), limit, floor);
 }
 
 static void fail_line(const char *backend, const char *line, const char *fill, const char *why)
@@ -501,7 +305,7 @@ static void print_window(const char *name, const void *data, size_t n, size_t at
 }
 
 /** Judge one output. exact: bits must agree. */
-static void judge(const Case *c, const Data *d, const MgvBackend *b, const char *what, const void *want,
+static void judge(const Case *c, const Data *d, const Subject *s, const char *what, const void *want,
                   const void *got, size_t n, int exact)
 {
     const int codes = c->op == MGV_OP_VQ_ARGMIN;
@@ -513,16 +317,16 @@ static void judge(const Case *c, const Data *d, const MgvBackend *b, const char 
         if (memcmp((const uint8_t *)want + 4 * i, (const uint8_t *)got + 4 * i, 4))
             v.bad = i;
     if (!exact)
-        v = compare(c, d, want, got, n, b);
+        v = compare(c, d, want, got, n, s);
     if (opt.verbose)
-        printf("%-4s %-6s %s, %s: NMSE %.1e, max %.1e\n", v.bad < 0 ? "ok" : "FAIL", b->name, line, what, v.nmse,
+        printf("%-4s %-6s %s, %s: NMSE %.1e, max %.1e\n", v.bad < 0 ? "ok" : "FAIL", s->name, line, what, v.nmse,
                v.max);
     if (v.bad < 0) {
         passed++;
         return;
     }
     snprintf(why, sizeof(why), "%s at %" PRId64 " of %zu, NMSE %.2e, max %.2e", v.why, v.bad, n, v.nmse, v.max);
-    fail_line(b->name, line, what, why);
+    fail_line(s->name, line, what, why);
     print_window("want", want, n, v.bad, codes);
     print_window("got", got, n, v.bad, codes);
 }
@@ -550,11 +354,11 @@ static void check_subject(const Case *c, const Data *d, const Subject *s, const 
         else if (n && size != n)
             snprintf(why, sizeof(why), "%zu values, not %zu", size, n);
         if (why[0])
-            fail_line(s->b->name, line, what, why);
+            fail_line(s->name, line, what, why);
         else if (want)
-            judge(c, d, s->b, what, want, y, size, 0);
+            judge(c, d, s, what, want, y, size, 0);
         if (!why[0] && first)
-            judge(c, d, s->b, "threads", first, y, size, 1);
+            judge(c, d, s, "threads", first, y, size, 1);
         if (first || why[0])
             mgv_freep(&y);
         else
@@ -584,12 +388,12 @@ static void check_known(const Subject *s, int nb)
     }
 }
 
-static void check_random(const Subject *s, int nb, const Subject *ref)
+static void check_random(const Subject *s, int nb, const Subject *ref, int bf16)
 {
     for (int i = 0; i < nb_cases; i++) {
         Case c = cases[i];
 
-        if (!op_wanted(&c))
+        if (!op_wanted(&c) || (bf16 && !is_product(&c)))
             continue;
         for (int fill = 0; fill < FILL_NB; fill++) {
             int64_t touched;
@@ -601,10 +405,11 @@ static void check_random(const Subject *s, int nb, const Subject *ref)
             if (!(case_fills(c.op) & 1u << fill))
                 continue;
             c.fill = fill;
-            data_init(&c, &d, opt.seed + (uint64_t)i * FILL_NB + fill);
+            data_init(&c, &d, opt.seed + (uint64_t)i * FILL_NB + fill, bf16);
             want = run_case(&c, &d, ref->b, ref->dev[0], &n, &error, &touched);
             for (int j = 0; j < nb && want; j++)
-                check_subject(&c, &d, &s[j], fill_names[fill], s[j].b == ref->b ? NULL : want, n);
+                if (s[j].bf16 == bf16)
+                    check_subject(&c, &d, &s[j], fill_names[fill], s[j].b == ref->b ? NULL : want, n);
             if (!want)
                 fail_line(ref->b->name, "", fill_names[fill], "error");
             mgv_freep(&want);
@@ -667,7 +472,7 @@ static void bench(const Subject *s, int nb, const Subject *ref)
         if (!op_wanted(&c))
             continue;
         c.fill = FILL_NORMAL;
-        data_init(&c, &d, opt.seed + i);
+        data_init(&c, &d, opt.seed + i, 0);
         case_print(&c, line, sizeof(line));
         printf("%s\n", line);
         if (time_case(&base, &flops, &bytes, &c, &d, ref->b, ref->dev[0]) < 0)
@@ -676,11 +481,11 @@ static void bench(const Subject *s, int nb, const Subject *ref)
             Times t = base;
 
             if (s[j].b != ref->b && time_case(&t, &flops, &bytes, &c, &d, s[j].b, s[j].dev[0]) < 0) {
-                fail_line(s[j].b->name, line, "timing", "error");
+                fail_line(s[j].name, line, "timing", "error");
                 continue;
             }
             printf("  %-6s %10.3f ms +- %4.1f %%, best %10.3f ms %9.1f GFLOP/s %7.1f GB/s %8.1f x ref\n",
-                   s[j].b->name, t.median * 1e3, 100 * t.spread / t.median, t.best * 1e3, flops / t.median * 1e-9, bytes / t.median * 1e-9,
+                   s[j].name, t.median * 1e3, 100 * t.spread / t.median, t.best * 1e3, flops / t.median * 1e-9, bytes / t.median * 1e-9,
                    base.median / t.median);
             passed++;
         }
@@ -691,22 +496,38 @@ static void bench(const Subject *s, int nb, const Subject *ref)
 
 /* ---- command line ---- */
 
-static int open_subject(Subject *s, const MgvBackend *b)
+static int open_subject(Subject *s, const MgvBackend *b, enum MagvitPrecision precision)
 {
     const int threads[2] = { opt.bench ? opt.threads : MANY_THREADS, 1 };
     const int nb = opt.bench || b->type == MAGVIT_BACKEND_VULKAN ? 1 : 2;
     int ret;
 
-    s->b = b;
+    s->b     = b;
+    s->name  = precision == MAGVIT_PRECISION_BF16 ? "bf16" : b->name;
+    s->bf16  = precision == MAGVIT_PRECISION_BF16;
     for (s->nb_devs = 0; s->nb_devs < nb; s->nb_devs++) {
-        const MgvDeviceSettings settings = { NULL, threads[s->nb_devs] };
+        const MgvDeviceSettings settings = { NULL, threads[s->nb_devs], precision };
 
         RET(b->open(&s->dev[s->nb_devs], &settings, &logger));
-        printf("%s: %s\n", b->name, b->describe(s->dev[s->nb_devs]));
+        printf("%s: %s\n", s->name, b->describe(s->dev[s->nb_devs]));
     }
     return 0;
 fail:
     return ret;
+}
+
+/** What a device chooses by itself tells what it is good at. */
+static int has_bf16(const MgvBackend *b)
+{
+    const MgvDeviceSettings settings = { NULL, 1, MAGVIT_PRECISION_AUTO };
+    MgvDevice *dev = NULL;
+    int has = 0;
+
+    if (b->type == MAGVIT_BACKEND_CPU && b->open(&dev, &settings, &logger) >= 0) {
+        has = strstr(b->describe(dev), ", bf16,") != NULL;
+        b->close(&dev);
+    }
+    return has;
 }
 
 static void close_subject(Subject *s)
@@ -773,22 +594,27 @@ int main(int argc, char **argv)
     for (int i = 0; mgv_backends[i] && nb < MAX_BACKENDS; i++) {
         if (opt.backend && strcmp(opt.backend, mgv_backends[i]->name))
             continue;
-        if (open_subject(&subjects[nb], mgv_backends[i]) < 0)
-            close_subject(&subjects[nb]);
-        else
-            nb++;
+        for (int p = MAGVIT_PRECISION_F32; p <= MAGVIT_PRECISION_BF16 && nb < MAX_BACKENDS; p++) {
+            if (p == MAGVIT_PRECISION_BF16 && !has_bf16(mgv_backends[i]))
+                continue;
+            if (open_subject(&subjects[nb], mgv_backends[i], p) < 0)
+                close_subject(&subjects[nb]);
+            else
+                nb++;
+        }
     }
     if (!nb) {
         printf("no such backend here\n");
         return EXIT_SKIP;
     }
-    if (open_subject(&ref, &mgv_backend_ref) < 0)
+    if (open_subject(&ref, &mgv_backend_ref, MAGVIT_PRECISION_F32) < 0)
         return 1;
     if (opt.bench) {
         bench(subjects, nb, &ref);
     } else {
         check_known(subjects, nb);
-        check_random(subjects, nb, &ref);
+        check_random(subjects, nb, &ref, 0);
+        check_random(subjects, nb, &ref, 1);
     }
     close_subject(&ref);
     for (int i = 0; i < nb; i++)

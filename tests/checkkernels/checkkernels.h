@@ -89,4 +89,25 @@ MgvT case_build(const Case *c, MgvPlan *p, const MgvT *in);
 /** One line of parameters. */
 void case_print(const Case *c, char *line, size_t size);
 
+/* ---- data.c ---- */
+
+/** Everything a case needs besides its parameters. */
+typedef struct Data {
+    void *in[MGV_MAX_IN];
+    float *weight[MGV_MAX_WEIGHT];
+    MgvSafetensors *st; ///< NULL if the op has no weights
+} Data;
+
+/** Random values from a seed. bf16: those that a product multiplies are ones that bf16 holds exactly. */
+void data_init(const Case *c, Data *d, uint64_t seed, int bf16);
+void data_init_known(const Known *k, Data *d);
+void data_uninit(Data *d);
+
+/** Is the op a matrix product, a convolution or attention? */
+int is_product(const Case *c);
+/** p, or the end of the program if it is NULL. */
+void *need(void *p);
+
+extern const MagvitLogger logger;
+
 #endif /* MAGVIT_CHECKKERNELS_H */

@@ -409,7 +409,7 @@ static int check_model(Subject *s, const char *path, int (*check)(const Subject 
 
 static int check_backend(const Golden *g, const MgvBackend *b)
 {
-    static const MgvDeviceSettings settings;
+    static const MgvDeviceSettings settings = { .precision = MAGVIT_PRECISION_F32 };
     Subject s = { .g = g, .backend = b };
     int failed, ret;
 

@@ -53,7 +53,7 @@ static MgvSafetensors *open_weights(void)
 
 static MgvDevice *open_device(int threads)
 {
-    const MgvDeviceSettings s = { NULL, threads };
+    const MgvDeviceSettings s = { NULL, threads, MAGVIT_PRECISION_F32 };
     MgvDevice *dev = NULL;
 
     CU_ASSERT_EQUAL_FATAL(mgv_host_open(&dev, &s, &unit_log), 0);
@@ -320,7 +320,7 @@ fail:
 /* Twice with a number of threads, the model file closed after compiling. */
 static void run_twice(const MgvBackend *b, int threads, float out[2][36])
 {
-    const MgvDeviceSettings s = { NULL, threads };
+    const MgvDeviceSettings s = { NULL, threads, MAGVIT_PRECISION_F32 };
     MgvSafetensors *st = open_weights();
     MgvPlan *p = all_ops(st);
     size_t weights, work;
@@ -422,7 +422,7 @@ static void test_wrong_data(void)
 
 static int open_and_compile(const MgvBackend *b, MgvDevice **dev, MgvExec **exec, const MgvPlan *p)
 {
-    const MgvDeviceSettings s = { NULL, 2 };
+    const MgvDeviceSettings s = { NULL, 2, MAGVIT_PRECISION_F32 };
     int ret;
 
     unit_log_reset();
