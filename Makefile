@@ -196,8 +196,11 @@ fate: all
 	test -n "$(FFMPEG)" || { echo "no patched ffmpeg: see patches/README.md, then make fate FFMPEG=PATH"; exit 1; }
 	FFMPEG="$(FFMPEG)" sh $(SRC_PATH)/tests/fate/run.sh
 
-bench: build/tests/checkkernels
+bench: all build/tests/checkkernels
 	build/tests/checkkernels --bench
+	@for python in $(PYTHON) python3 /usr/bin/python3 none; do $$python -c 'import torch' 2> /dev/null && break; done; \
+	if test $$python = none; then echo "no PyTorch: nothing to compare with"; exit; fi; \
+	PYTHONDONTWRITEBYTECODE=1 $$python $(SRC_PATH)/training/bench.py --magvit build/magvit
 
 # figures of the filters and of their peers, into doc/QUALITY.md: a minute a clip
 #   QUALITY_CLIPS=DIR LPIPS_WEIGHTS=DIR MODEL=FILE, QUALITY_FLAGS as training/quality.py --help has them

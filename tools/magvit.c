@@ -457,6 +457,21 @@ static int bench_window(MagvitContext *ctx, const MagvitInfo *info, const Magvit
     return ret == MAGVIT_ERROR_EOF ? 0 : ret;
 }
 
+/** Most memory this program held, in MiB; 0 where Linux does not tell. getrusage() counts what was before exec, too. */
+static double peak_memory(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[128];
+    double kib = 0;
+
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, "VmHWM: %lf kB", &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return kib / 1024;
+}
+
 static int bench_stages(MagvitContext *ctx, const MagvitInfo *info, const Options *o, double open_seconds)
 {
     const size_t pixels = (size_t)info->window[0] * info->window[1] * info->window[2] * 3;
@@ -490,6 +505,8 @@ static int bench_stages(MagvitContext *ctx, const MagvitInfo *info, const Option
         bench_row("step", step, info->window[0]);
         bench_row("decode", dec, info->window[0]);
         bench_row("window", win, info->window[0]);
+        if (peak_memory() > 0)
+            printf("%-10s %10.1f MiB at most\n", "memory", peak_memory());
     }
     free(clip);
     free(codes);
