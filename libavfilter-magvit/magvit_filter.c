@@ -163,6 +163,7 @@ static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out)
     settings.device    = s->device;
     settings.threads   = FFMIN(threads, 256);
     settings.precision = s->precision;
+    settings.max_memory = s->max_memory;
     settings.log       = (MagvitLogger){ log_line, NULL, log_level() };
     if ((ret = magvit_open(&model->magvit, &settings)) < 0) {
         model_free(&model);
@@ -258,17 +259,21 @@ static MagvitFormat magvit_format(enum AVPixelFormat pix_fmt)
     };
 }
 
-static void log_start(AVFilterContext *ctx)
+static int log_start(AVFilterContext *ctx, const MagvitParams *par)
 {
     FFMagvitFilter *s = ctx->priv;
+    MagvitMemory need;
     MagvitInfo info;
+    int ret;
 
     magvit_get_info(s->shared->magvit, &info);
     s->window = info.window[0];
-    av_log(ctx, AV_LOG_INFO, "model %s, sha256 %.16s, backend %s, device %s, window %dx%dx%d, memory %zu MiB, seed %"PRId64"\n",
+    if ((ret = magvit_session_memory(s->shared->magvit, par, &need)) < 0)
+        return ret;
+    av_log(ctx, AV_LOG_INFO, "model %s, sha256 %.16s, backend %s, device %s, window %dx%dx%d, memory %"PRId64" MiB, seed %"PRId64"\n",
            info.name, info.sha256, info.backend, info.device,
-           info.window[0], info.window[1], info.window[2],
-           (info.weight_bytes + info.work_bytes + (1 << 20) - 1) >> 20, s->seed);
+           info.window[0], info.window[1], info.window[2], (need.total + (1 << 20) - 1) >> 20, s->seed);
+    return 0;
 }
 
 static void close_session(FFMagvitFilter *s)
@@ -309,6 +314,7 @@ static int config_output(AVFilterLink *outlink)
     s->last_source = -1;
     s->next_pts    = s->last_pts = AV_NOPTS_VALUE;
     s->status      = ctx->nb_inputs ? 0 : AVERROR_EOF;
+    s->failed      = 0;
     s->props = av_fifo_alloc2(32, sizeof(AVFrame *), AV_FIFO_FLAG_AUTO_GROW);
     if (!s->props)
         return AVERROR(ENOMEM);
@@ -329,6 +335,8 @@ static int config_output(AVFilterLink *outlink)
     par.scale              = s->scale;
     par.tile_overlap       = s->tile_overlap;
     par.known_pixels       = s->known_pixels;
+    par.max_memory         = s->max_memory;
+    par.fallback           = s->fallback;
     if (s->overlap >= 0)
         par.overlap        = s->overlap;
 
@@ -342,9 +350,9 @@ static int config_output(AVFilterLink *outlink)
         return 0;
     }
     if ((ret = magvit_session_open(&s->session, s->shared->magvit, &par)) < 0 ||
-        (ret = magvit_session_output(s->session, &out)) < 0)
+        (ret = magvit_session_output(s->session, &out)) < 0 ||
+        (ret = log_start(ctx, &par)) < 0)
         return ret;
-    log_start(ctx);
 
     outlink->w         = out.width;
     outlink->h         = out.height;
@@ -558,8 +566,9 @@ static int set_props(FFMagvitFilter *s, const MagvitFrame *from, AVFrame *out, i
     /* a frame that an earlier filter made stays marked as such */
     if (!from->generated)
         return av_dict_set(&out->metadata, "lavfi.magvit.generated", "0", AV_DICT_DONT_OVERWRITE);
-    if ((ret = av_dict_set(&out->metadata, "lavfi.magvit.generated", "1", 0)) < 0 ||
-        (ret = av_dict_set_int(&out->metadata, "lavfi.magvit.window", from->window, 0)) < 0)
+    if ((ret = av_dict_set(&out->metadata, "lavfi.magvit.generated", "1", 0)) < 0 || from->window < 0) // a blend
+        return ret;
+    if ((ret = av_dict_set_int(&out->metadata, "lavfi.magvit.window", from->window, 0)) < 0)
         return ret;
     return av_dict_set_int(&out->metadata, "lavfi.magvit.seed", s->seed, 0);
 }
@@ -610,6 +619,8 @@ int ff_magvit_activate(AVFilterContext *ctx)
 
     FF_FILTER_FORWARD_STATUS_BACK_ALL(outlink, ctx);
 
+    if (s->failed)
+        return s->failed;
     log_ctx = ctx;
     while (ff_outlink_frame_wanted(outlink)) { // a window is only computed when it is asked for
         AVFrame *frame;
@@ -622,7 +633,7 @@ int ff_magvit_activate(AVFilterContext *ctx)
             return 0;
         }
         if (ret != AVERROR(EAGAIN))
-            return ret;
+            return s->failed = ret;
 
         if (s->ready && !s->pending && (ret = s->ready(ctx)) <= 0)
             return ret;

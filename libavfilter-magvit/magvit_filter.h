@@ -60,6 +60,8 @@ typedef struct FFMagvitFilter {
     int tile_overlap;
     int overlap;
     int known_pixels;
+    int64_t max_memory;
+    int fallback;               ///< enum MagvitFallback
 
     /* set by the filter's init */
     enum MagvitTask task;
@@ -95,6 +97,7 @@ typedef struct FFMagvitFilter {
     int64_t last_source;        ///< MagvitFrame.source of the last output frame
     int64_t next_pts;           ///< end of the last output frame, output time base
     int status;                 ///< end status of the input, 0 while it runs
+    int failed;                 ///< error that ended the run: what is asked after it fails in silence
     int warned_interlaced;
 } FFMagvitFilter;
 
@@ -124,7 +127,12 @@ typedef struct FFMagvitFilter {
     { "top_p", "sample from the likeliest codes of that total probability", MAGVIT_OFFSET(top_p), AV_OPT_TYPE_DOUBLE, { .dbl = 1 }, 0, 1, MAGVIT_FLAGS }, \
     { "guidance", "set the classifier-free guidance scale, 0 for none", MAGVIT_OFFSET(guidance), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 100, MAGVIT_FLAGS }, \
     { "seed", "set the random seed", MAGVIT_OFFSET(seed), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \
-    { "known_pixels", "show the given pixels to a decoder that can see them", MAGVIT_OFFSET(known_pixels), AV_OPT_TYPE_BOOL, { .i64 = 1 }, 0, 1, MAGVIT_FLAGS }
+    { "known_pixels", "show the given pixels to a decoder that can see them", MAGVIT_OFFSET(known_pixels), AV_OPT_TYPE_BOOL, { .i64 = 1 }, 0, 1, MAGVIT_FLAGS }, \
+    { "max_memory", "refuse to start if more bytes would be needed, 0 for no limit", MAGVIT_OFFSET(max_memory), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \
+    { "fallback", "set what replaces frames that could not be synthesised", MAGVIT_OFFSET(fallback), AV_OPT_TYPE_INT, { .i64 = MAGVIT_FALLBACK_ERROR }, MAGVIT_FALLBACK_ERROR, MAGVIT_FALLBACK_NB - 1, MAGVIT_FLAGS, .unit = "fallback" }, \
+        MAGVIT_CONST("error", "nothing, the run fails", MAGVIT_FALLBACK_ERROR, "fallback"), \
+        MAGVIT_CONST("copy",  "what is nearest",        MAGVIT_FALLBACK_COPY,  "fallback"), \
+        MAGVIT_CONST("blend", "a linear blend, if frames are made between frames", MAGVIT_FALLBACK_BLEND, "fallback")
 
 /* of those that take frames larger than the window */
 #define MAGVIT_TILE_OPTIONS \

@@ -241,6 +241,25 @@ static int hole_of_input(AVFilterContext *ctx)
     return 0;
 }
 
+/* Tell the library where a hole that stays lies: it then knows what memory that takes. */
+static void set_rect(const MagvitInpaintContext *s, MagvitParams *par)
+{
+    int x0 = s->width, x1 = 0, y0 = s->height, y1 = 0;
+
+    for (int y = 0; y < s->height; y++)
+        for (int x = 0; x < s->width; x++)
+            if (s->mask[(size_t)y * s->width + x]) {
+                x0 = FFMIN(x0, x);
+                x1 = FFMAX(x1, x + 1);
+                y0 = FFMIN(y0, y);
+                y1 = y + 1;
+            }
+    par->x = x0;
+    par->y = y0;
+    par->w = x1 - x0;
+    par->h = y1 - y0;
+}
+
 /* A hole that stays has to be part of the frame, and to leave something to go by. */
 static int check_still_hole(AVFilterContext *ctx)
 {
@@ -326,8 +345,6 @@ static int set_params(AVFilterContext *ctx, MagvitParams *par)
     s->vars[VAR_N] = s->vars[VAR_T] = 0;
     s->time_base = par->time_base.num / (double)par->time_base.den;
     s->drawn     = s->mask_past = 0;
-    par->w       = par->width;
-    par->h       = par->height;
     par->feather = s->feather;
 
     if (second && (second->w != s->width || second->h != s->height)) {
@@ -346,9 +363,10 @@ static int set_params(AVFilterContext *ctx, MagvitParams *par)
         return AVERROR(ENOMEM);
     if (s->mask_input || (has_rect(s) && moves(s)))
         return 0;
-    if ((ret = s->mask_file ? hole_of_file(ctx) : hole_of_rect(ctx)) < 0)
+    if ((ret = s->mask_file ? hole_of_file(ctx) : hole_of_rect(ctx)) < 0 || (ret = check_still_hole(ctx)) < 0)
         return ret;
-    return check_still_hole(ctx);
+    set_rect(s, par);
+    return 0;
 }
 
 /* The hole of a frame; none while the filter is not enabled. */

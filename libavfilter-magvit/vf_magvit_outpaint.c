@@ -18,14 +18,19 @@
 
 /**
  * @file
- * Extend the picture beyond its edges with synthesised picture. The options
- * mean what they mean to the pad filter.
+ * Extend the picture beyond its edges with synthesised picture. The canvas is
+ * given as to the pad filter, or by what is added on each side. It is fixed
+ * when the filter is configured: there is no timeline support, as a frame that
+ * is passed on unchanged would not have the size of the output.
  */
 
+#include <limits.h>
 #include <math.h>
+#include <string.h>
 
 #include "magvit_filter.h"
 #include "libavutil/eval.h"
+#include "libavutil/mathematics.h"
 
 enum {
     VAR_IN_W, VAR_IW, VAR_IN_H, VAR_IH, VAR_OUT_W, VAR_OW, VAR_OUT_H, VAR_OH,
@@ -37,22 +42,35 @@ static const char *const var_names[] = {
     "x", "y", "a", "sar", "dar", "hsub", "vsub", NULL
 };
 
+enum { LEFT, RIGHT, TOP, BOTTOM, NB_SIDES };
+
+static const char *const side_names[NB_SIDES] = { "left", "right", "top", "bottom" };
+
 typedef struct MagvitOutpaintContext {
     FFMagvitFilter base;
     char *w, *h, *x, *y;
+    char *side[NB_SIDES];
+    AVRational aspect;
     double vars[NB_VARS];
 } MagvitOutpaintContext;
+
+#define MAX_SIZE 32768 ///< of a frame, see MagvitParams
 
 #define OFFSET(x) offsetof(MagvitOutpaintContext, x)
 #define FLAGS MAGVIT_FLAGS
 
 static const AVOption magvit_outpaint_options[] = {
-    { "width",  "set the width of the output",  OFFSET(w), AV_OPT_TYPE_STRING, { .str = "iw" }, 0, 0, FLAGS },
-    { "w",      "set the width of the output",  OFFSET(w), AV_OPT_TYPE_STRING, { .str = "iw" }, 0, 0, FLAGS },
-    { "height", "set the height of the output", OFFSET(h), AV_OPT_TYPE_STRING, { .str = "ih" }, 0, 0, FLAGS },
-    { "h",      "set the height of the output", OFFSET(h), AV_OPT_TYPE_STRING, { .str = "ih" }, 0, 0, FLAGS },
-    { "x",      "set the left edge of the input in the output, negative to centre", OFFSET(x), AV_OPT_TYPE_STRING, { .str = "0" }, 0, 0, FLAGS },
-    { "y",      "set the top edge of the input in the output, negative to centre",  OFFSET(y), AV_OPT_TYPE_STRING, { .str = "0" }, 0, 0, FLAGS },
+    { "width",  "set the width of the output, default iw",  OFFSET(w), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "w",      "set the width of the output, default iw",  OFFSET(w), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "height", "set the height of the output, default ih", OFFSET(h), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "h",      "set the height of the output, default ih", OFFSET(h), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "x",      "set the left edge of the input in the output, negative to centre, default 0", OFFSET(x), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "y",      "set the top edge of the input in the output, negative to centre, default 0",  OFFSET(y), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "aspect", "grow the output to a display aspect ratio, 0 for no ratio", OFFSET(aspect), AV_OPT_TYPE_RATIONAL, { .dbl = 0 }, 0, INT_MAX, FLAGS },
+    { "left",   "set the number of pixels to add on the left, instead of w and x",   OFFSET(side[LEFT]),   AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "right",  "set the number of pixels to add on the right, instead of w and x",  OFFSET(side[RIGHT]),  AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "top",    "set the number of pixels to add on top, instead of h and y",        OFFSET(side[TOP]),    AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "bottom", "set the number of pixels to add at the bottom, instead of h and y", OFFSET(side[BOTTOM]), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
     MAGVIT_COMMON_OPTIONS,
     { NULL }
 };
@@ -84,56 +102,112 @@ static int round_down(int value, int shift)
     return value >> shift << shift;
 }
 
+/* The canvas and the place on it in the terms of the pad filter. */
+static int eval_canvas(AVFilterContext *ctx, int iw, int ih, int pos[4])
+{
+    MagvitOutpaintContext *s = ctx->priv;
+    const char *we = s->w ? s->w : "iw", *he = s->h ? s->h : "ih", *xe = s->x ? s->x : "0", *ye = s->y ? s->y : "0";
+    int w, h, x, y, ret;
+
+    /* width and height, and x and y, may depend on each other: the first of each pair is evaluated twice */
+    if ((ret = eval(ctx, "w", we, 1, VAR_OUT_W, VAR_OW, &w)) < 0 ||
+        (ret = eval(ctx, "h", he, 0, VAR_OUT_H, VAR_OH, &h)) < 0)
+        return ret;
+    if (!h)
+        s->vars[VAR_OUT_H] = s->vars[VAR_OH] = h = ih;
+    if ((ret = eval(ctx, "w", we, 0, VAR_OUT_W, VAR_OW, &w)) < 0)
+        return ret;
+    if (!w)
+        w = iw;
+    if (s->aspect.num > 0 && s->aspect.den > 0 && w > 0 && h > 0) {
+        AVRational ratio = av_div_q(s->aspect, av_d2q(s->vars[VAR_SAR], INT_MAX));
+
+        if (h < av_rescale(w, ratio.den, ratio.num))
+            h = FFMIN(av_rescale(w, ratio.den, ratio.num), INT_MAX);
+        else
+            w = FFMIN(av_rescale(h, ratio.num, ratio.den), INT_MAX);
+    }
+    s->vars[VAR_OUT_W] = s->vars[VAR_OW] = w;
+    s->vars[VAR_OUT_H] = s->vars[VAR_OH] = h;
+    if ((ret = eval(ctx, "x", xe, 1, VAR_X, VAR_X, &x)) < 0 ||
+        (ret = eval(ctx, "y", ye, 0, VAR_Y, VAR_Y, &y)) < 0 ||
+        (ret = eval(ctx, "x", xe, 0, VAR_X, VAR_X, &x)) < 0)
+        return ret;
+
+    if (x < 0 || x > w - iw)
+        x = (w - iw) / 2;
+    if (y < 0 || y > h - ih)
+        y = (h - ih) / 2;
+    memcpy(pos, (const int[4]){ w, h, x, y }, 4 * sizeof(*pos));
+    return 0;
+}
+
+/* The same from the pixels to add on each side. */
+static int eval_sides(AVFilterContext *ctx, int iw, int ih, int pos[4])
+{
+    MagvitOutpaintContext *s = ctx->priv;
+    int add[NB_SIDES] = { 0 }, ret;
+
+    if (s->w || s->h || s->x || s->y || s->aspect.num) {
+        const char *other = s->w ? "w" : s->h ? "h" : s->x ? "x" : s->y ? "y" : "aspect";
+        int i = 0;
+
+        while (!s->side[i])
+            i++;
+        av_log(ctx, AV_LOG_ERROR, "Option %s: %s cannot be used together with option %s, expected either "
+               "w, h, x, y, aspect or left, right, top, bottom\n", side_names[i], s->side[i], other);
+        return AVERROR(EINVAL);
+    }
+    for (int i = 0; i < NB_SIDES; i++) {
+        if (!s->side[i])
+            continue;
+        if ((ret = eval(ctx, side_names[i], s->side[i], 0, VAR_X, VAR_X, &add[i])) < 0)
+            return ret;
+        s->vars[VAR_X] = NAN; // sides know nothing of each other
+        if (add[i] < 0 || add[i] > MAX_SIZE) {
+            av_log(ctx, AV_LOG_ERROR, "Option %s: %s is %d, expected 0 to %d pixels\n",
+                   side_names[i], s->side[i], add[i], MAX_SIZE);
+            return AVERROR(EINVAL);
+        }
+    }
+    memcpy(pos, (const int[4]){ iw + add[LEFT] + add[RIGHT], ih + add[TOP] + add[BOTTOM], add[LEFT], add[TOP] },
+           4 * sizeof(*pos));
+    return 0;
+}
+
 static int set_params(AVFilterContext *ctx, MagvitParams *par)
 {
     MagvitOutpaintContext *s = ctx->priv;
     AVRational sar = ctx->inputs[0]->sample_aspect_ratio;
     int iw = par->width, ih = par->height, hsub = par->format.chroma_w, vsub = par->format.chroma_h;
-    int w, h, x, y, ret;
+    int sides = s->side[LEFT] || s->side[RIGHT] || s->side[TOP] || s->side[BOTTOM], pos[4], ret;
 
     s->vars[VAR_IN_W]  = s->vars[VAR_IW] = iw;
     s->vars[VAR_IN_H]  = s->vars[VAR_IH] = ih;
     s->vars[VAR_OUT_W] = s->vars[VAR_OW] = s->vars[VAR_OUT_H] = s->vars[VAR_OH] = NAN;
     s->vars[VAR_X]     = s->vars[VAR_Y]  = NAN;
     s->vars[VAR_A]     = iw / (double)ih;
-    s->vars[VAR_SAR]   = sar.num ? av_q2d(sar) : 1;
+    s->vars[VAR_SAR]   = sar.num > 0 && sar.den > 0 ? av_q2d(sar) : 1;
     s->vars[VAR_DAR]   = s->vars[VAR_A] * s->vars[VAR_SAR];
     s->vars[VAR_HSUB]  = 1 << hsub;
     s->vars[VAR_VSUB]  = 1 << vsub;
 
-    /* width and height, and x and y, may depend on each other: the first of each pair is evaluated twice */
-    if ((ret = eval(ctx, "w", s->w, 1, VAR_OUT_W, VAR_OW, &w)) < 0 ||
-        (ret = eval(ctx, "h", s->h, 0, VAR_OUT_H, VAR_OH, &h)) < 0)
+    if ((ret = (sides ? eval_sides : eval_canvas)(ctx, iw, ih, pos)) < 0)
         return ret;
-    if (!h)
-        s->vars[VAR_OUT_H] = s->vars[VAR_OH] = h = ih;
-    if ((ret = eval(ctx, "w", s->w, 0, VAR_OUT_W, VAR_OW, &w)) < 0)
-        return ret;
-    if (!w)
-        s->vars[VAR_OUT_W] = s->vars[VAR_OW] = w = iw;
-    if ((ret = eval(ctx, "x", s->x, 1, VAR_X, VAR_X, &x)) < 0 ||
-        (ret = eval(ctx, "y", s->y, 0, VAR_Y, VAR_Y, &y)) < 0 ||
-        (ret = eval(ctx, "x", s->x, 0, VAR_X, VAR_X, &x)) < 0)
-        return ret;
-
-    if (x < 0 || x + iw > w)
-        x = (w - iw) / 2;
-    if (y < 0 || y + ih > h)
-        y = (h - ih) / 2;
-    if (w != iw) // an odd input may keep its size
-        w = round_down(w, hsub);
-    if (h != ih)
-        h = round_down(h, vsub);
-    if (w < iw || h < ih) {
-        av_log(ctx, AV_LOG_ERROR, "Options w, h: %s, %s is %dx%d, expected at least the size of the input, %dx%d\n",
-               s->w, s->h, w, h, iw, ih);
+    if (pos[0] != iw) // an odd input may keep its size
+        pos[0] = round_down(pos[0], hsub);
+    if (pos[1] != ih)
+        pos[1] = round_down(pos[1], vsub);
+    if (pos[0] < iw || pos[1] < ih || pos[0] > MAX_SIZE || pos[1] > MAX_SIZE) {
+        av_log(ctx, AV_LOG_ERROR, "Options %s: the output is %dx%d, expected at least the size of the input, %dx%d, "
+               "and at most %dx%d\n", sides ? "left, right, top, bottom" : "w, h, aspect", pos[0], pos[1], iw, ih, MAX_SIZE, MAX_SIZE);
         return AVERROR(EINVAL);
     }
 
-    par->x = round_down(x, hsub);
-    par->y = round_down(y, vsub);
-    par->out_width  = w;
-    par->out_height = h;
+    par->x = round_down(pos[2], hsub);
+    par->y = round_down(pos[3], vsub);
+    par->out_width  = pos[0];
+    par->out_height = pos[1];
     return 0;
 }
 

@@ -19,7 +19,7 @@
 
 /**
  * @file
- * Contexts: find and open a model, choose a backend, compile the three plans;
+ * Contexts: open a model, choose a backend, compile the three plans;
  * and a window's way through them. One window runs at a time; sessions of other
  * threads wait. The only file that sees both the model and the video side.
  */
@@ -29,7 +29,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "config.h"
 
@@ -68,6 +67,7 @@ typedef struct Model {
     double guidance;
     int class_id;
     int known_pixels;      ///< 0: the decoder is not shown them
+    enum MagvitFallback fallback;
 } Model;
 
 const char *magvit_version(void)
@@ -85,69 +85,6 @@ unsigned magvit_version_api(void)
 void magvit_default_settings(MagvitSettings *s)
 {
     *s = (MagvitSettings){ .log = { mgv_log_stderr, NULL, MAGVIT_LOG_WARNING } };
-}
-
-/* ---- finding the model ---------------------------------------------------- */
-
-#define MAX_PATH 4096
-
-/** Where a model was looked for. */
-typedef struct Search {
-    char found[MAX_PATH]; ///< "" if there is none
-    char tried[4 * MAX_PATH];
-} Search;
-
-static void try_file(Search *s, const char *folder, const char *file)
-{
-    char path[MAX_PATH];
-    size_t used = strlen(s->tried);
-    struct stat st;
-
-    if (*s->found)
-        return;
-    snprintf(path, sizeof(path), "%s%s%s", folder, *file ? "/" : "", file);
-    if (!stat(path, &st) && !S_ISDIR(st.st_mode))
-        memcpy(s->found, path, sizeof(path));
-    else
-        snprintf(s->tried + used, sizeof(s->tried) - used, "%s%s", used ? ", " : "", path);
-}
-
-/** A file, or the default model in a folder. */
-static void try_path(Search *s, const char *path)
-{
-    struct stat st;
-
-    if (!path || !*path)
-        return;
-    if (!stat(path, &st) && S_ISDIR(st.st_mode)) {
-        try_file(s, path, "magvit-small.safetensors");
-    } else {
-        try_file(s, path, "");
-    }
-}
-
-static int find_model(MagvitContext *ctx, const char *model)
-{
-    Search *s = mgv_calloc(1, sizeof(*s));
-    int ret = 0;
-
-    if (!s)
-        return MAGVIT_ERR(ENOMEM);
-    if (model) {
-        try_path(s, model);
-    } else {
-        try_path(s, getenv("MAGVIT_MODEL_PATH"));
-        try_path(s, MAGVIT_DATADIR);
-        try_path(s, MAGVIT_SOURCE_PATH "/models");
-    }
-    if (!*s->found) {
-        mgv_err(&ctx->log, "no model file: asked for '%s', tried %s", model ? model : "(default)", s->tried);
-        ret = MAGVIT_ERR(ENOENT);
-    } else if (!(ctx->path = mgv_strdup(s->found))) {
-        ret = MAGVIT_ERR(ENOMEM);
-    }
-    mgv_freep(&s);
-    return ret;
 }
 
 /* ---- opening -------------------------------------------------------------- */
@@ -223,6 +160,10 @@ static int check_settings(MagvitContext *ctx, const MagvitSettings *s)
         mgv_err(&ctx->log, "precision is %d, must be in [0,%d]", (int)s->precision, MAGVIT_PRECISION_BF16);
         return MAGVIT_ERR(EINVAL);
     }
+    if (s->max_memory < 0) {
+        mgv_err(&ctx->log, "max_memory is %lld, must be 0 or more", (long long)s->max_memory);
+        return MAGVIT_ERR(EINVAL);
+    }
     if (s->threads < 0 || s->threads > 256) {
         mgv_err(&ctx->log, "threads is %d, must be in [0,256]", s->threads);
         return MAGVIT_ERR(EINVAL);
@@ -238,6 +179,47 @@ static int nb_tokens(const MgvConfig *c)
 static size_t nb_pixels(const MgvConfig *c)
 {
     return (size_t)c->frames * c->height * c->width;
+}
+
+static int64_t count_parameters(const MgvSafetensors *st)
+{
+    const MgvTensor *t;
+    int64_t n = 0;
+
+    for (int i = 0; (t = mgv_safetensors_at(st, i)); i++)
+        n += t->elements;
+    return n;
+}
+
+/** Bytes of the file and of the buffers that are not the backend's, with those that a window's sampling takes. */
+static int64_t host_bytes(const MagvitContext *ctx)
+{
+    const MgvConfig *c = &ctx->config;
+    size_t size;
+
+    mgv_safetensors_bytes(ctx->st, &size);
+    return (int64_t)size + ((int64_t)c->length + nb_tokens(c)) * c->codebook_size * sizeof(float) +
+           (int64_t)nb_pixels(c) * sizeof(float) * ((c->known_pixels ? 4 : 0) + (c->known_pixels == MGV_KNOWN_GATED)) +
+           (c->known_pixels ? (int64_t)mgv_fill_scratch(c->width, c->height) * sizeof(float) : 0);
+}
+
+static int64_t context_bytes(const MagvitContext *ctx)
+{
+    MagvitInfo info;
+
+    magvit_get_info(ctx, &info);
+    return host_bytes(ctx) + (int64_t)info.weight_bytes + (int64_t)info.work_bytes;
+}
+
+/** Before anything is prepared: weights become floats, and every plan has its activations. */
+static int check_memory(const MagvitContext *ctx, int64_t max)
+{
+    MagvitMemory m = { .model = host_bytes(ctx) + 4 * count_parameters(ctx->st) };
+
+    for (int i = 0; i < NB_PLANS; i++)
+        m.model += (int64_t)ctx->plan[i]->arena_size;
+    m.total = m.model;
+    return mgv_memory_check(&m, max, &ctx->log);
 }
 
 static int alloc_buffers(MagvitContext *ctx)
@@ -276,10 +258,11 @@ int magvit_open(MagvitContext **out, const MagvitSettings *settings)
     ctx->log = s.log;
     pthread_mutex_init(&ctx->lock, NULL);
     RET(check_settings(ctx, &s));
-    RET(find_model(ctx, s.model));
+    RET(mgv_find_model(&ctx->path, s.model, &ctx->log));
     RET(mgv_safetensors_open(&ctx->st, ctx->path, &ctx->log));
     RET(mgv_config_parse(&ctx->config, ctx->st, &ctx->log));
     RET(build_plans(ctx));
+    RET(check_memory(ctx, s.max_memory));
     RET(open_backend(ctx, &s));
     RET(alloc_buffers(ctx));
     bytes = mgv_safetensors_bytes(ctx->st, &size);
@@ -329,16 +312,6 @@ static unsigned known_tasks(const MgvConfig *c)
         return c->num_classes ? generate : predict;
     return 1u << MAGVIT_TASK_INTERP | 1u << MAGVIT_TASK_INPAINT | 1u << MAGVIT_TASK_OUTPAINT | predict |
            (c->num_classes ? generate : 0);
-}
-
-static int64_t count_parameters(const MgvSafetensors *st)
-{
-    const MgvTensor *t;
-    int64_t n = 0;
-
-    for (int i = 0; (t = mgv_safetensors_at(st, i)); i++)
-        n += t->elements;
-    return n;
 }
 
 int magvit_get_info(const MagvitContext *ctx, MagvitInfo *out)
@@ -401,8 +374,12 @@ static int encode(MagvitContext *ctx, const float *clip, int32_t *codes)
                     nb_tokens(&ctx->config) * sizeof(*codes));
 }
 
-/** given: [T,H,W,3] condition clip, known: [T,H,W] 1 = given; both NULL: the decoder sees no pixel. */
-static int decode(MagvitContext *ctx, const int32_t *codes, const float *given, const uint8_t *known, float *clip)
+/**
+ * given: [T,H,W,3] condition clip, known: [T,H,W] 1 = given; both NULL: the decoder sees no pixel.
+ * level: of the line about values that are not finite.
+ */
+static int decode(MagvitContext *ctx, const int32_t *codes, const float *given, const uint8_t *known, float *clip,
+                  enum MagvitLogLevel level)
 {
     size_t n = nb_pixels(&ctx->config) * 3;
     int ret;
@@ -421,7 +398,7 @@ static int decode(MagvitContext *ctx, const int32_t *codes, const float *given, 
     }
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(clip[i])) {
-            mgv_err(&ctx->log, "decoder gave a value that is not finite at %zu of %zu", i, n);
+            MGV_LOG(&ctx->log, level, "decoder gave a value that is not finite at %zu of %zu", i, n);
             return MAGVIT_ERROR_DEVICE;
         }
         clip[i] = MGV_CLAMP(clip[i], 0, 1);
@@ -452,7 +429,7 @@ int magvit_decode(MagvitContext *ctx, const int32_t *codes, float *clip)
             return MAGVIT_ERR(EINVAL);
         }
     pthread_mutex_lock(&ctx->lock);
-    ret = decode(ctx, codes, NULL, NULL, clip);
+    ret = decode(ctx, codes, NULL, NULL, clip, MAGVIT_LOG_ERROR);
     pthread_mutex_unlock(&ctx->lock);
     return ret;
 }
@@ -607,7 +584,8 @@ static int run_job_locked(const Model *m, MgvJob *job)
     encoded = mgv_time();
     RET(mgv_sampler_run(&sp, ctx->cond, step_logits, &run, ctx->codes));
     sampled = mgv_time();
-    RET(decode(ctx, ctx->codes, m->known_pixels ? job->clip : NULL, job->known, job->out));
+    RET(decode(ctx, ctx->codes, m->known_pixels ? job->clip : NULL, job->known, job->out,
+               m->fallback == MAGVIT_FALLBACK_ERROR ? MAGVIT_LOG_ERROR : MAGVIT_LOG_VERBOSE));
     mgv_debug(&ctx->log, "job %u: encode %.3f s, %d steps %.3f s, decode %.3f s", (unsigned)job->word,
               encoded - start, sp.steps, sampled - encoded, mgv_time() - sampled);
 
@@ -686,6 +664,7 @@ static int set_decoding(Model *m, MagvitContext *ctx, const MagvitParams *p)
         .guidance = p->guidance,
         .class_id = p->task == MAGVIT_TASK_GENERATE || p->task == MAGVIT_TASK_PREDICT ? p->class_id : -1,
         .known_pixels = p->known_pixels,
+        .fallback = p->fallback,
         .sampler  = {
             .tokens             = nb_tokens(c),
             .codes              = c->codebook_size,
@@ -712,22 +691,50 @@ static int check_task(const MagvitContext *ctx, enum MagvitTask task)
     return 0;
 }
 
-int magvit_session_open(MagvitSession **out, MagvitContext *ctx, const MagvitParams *p)
+/** Check a task against the model and describe the model to the video side. */
+static int init_synth(MgvSynth *synth, const MagvitContext *ctx, const MagvitParams *p)
 {
     const MgvConfig *c = &ctx->config;
-    MgvSynth synth = {
+    int ret;
+
+    *synth = (MgvSynth){
         .run    = run_job,
         .free   = free_model,
         .window = { c->frames, c->height, c->width },
         .latent = { c->latent_t, c->latent_h, c->latent_w },
+        .memory = context_bytes(ctx),
         .log    = &ctx->log,
     };
+    if (p->guidance > 0)
+        synth->memory += (int64_t)nb_tokens(c) * c->codebook_size * sizeof(float);
+    RET(check_task(ctx, p->task));
+    RET(check_decoding(ctx, p));
+    return 0;
+
+fail:
+    return ret;
+}
+
+int magvit_session_memory(const MagvitContext *ctx, const MagvitParams *p, MagvitMemory *out)
+{
+    MgvSynth synth;
+    int ret;
+
+    RET(init_synth(&synth, ctx, p));
+    return mgv_session_memory(out, &synth, p);
+
+fail:
+    return ret;
+}
+
+int magvit_session_open(MagvitSession **out, MagvitContext *ctx, const MagvitParams *p)
+{
+    MgvSynth synth;
     Model *m = NULL;
     int ret;
 
     *out = NULL;
-    RET(check_task(ctx, p->task));
-    RET(check_decoding(ctx, p));
+    RET(init_synth(&synth, ctx, p));
     if (!(m = mgv_calloc(1, sizeof(*m))))
         RET(MAGVIT_ERR(ENOMEM));
     RET(set_decoding(m, ctx, p));

@@ -215,7 +215,8 @@ typedef struct MagvitSettings {
     int threads;                ///< CPU threads, [0,256], 0 = one a core; default 0
     MagvitLogger log;           ///< default: ERROR and WARNING lines to stderr
     enum MagvitPrecision precision; ///< default AUTO; the reference backend knows F32 only
-    uint8_t reserved[60];       ///< zero
+    int64_t max_memory;         ///< bytes that model, weights and activations may take, 0 = no limit; default 0
+    uint8_t reserved[52];       ///< zero
 } MagvitSettings;
 
 /** What was loaded. Strings live as long as the context. */
@@ -247,6 +248,18 @@ enum MagvitScale {
     MAGVIT_SCALE_AUTO, ///< tile where the region fits the window well, fit where it is too large
     MAGVIT_SCALE_TILE, ///< overlapping windows at native resolution
     MAGVIT_SCALE_FIT,  ///< reduce so that one window covers the shorter side
+};
+
+/** What becomes of a frame whose synthesis fails with MAGVIT_ERROR_DEVICE while the stream runs. */
+enum MagvitFallback {
+    MAGVIT_FALLBACK_ERROR, ///< magvit_receive_frame() returns the error
+    /**
+     * What is nearest: INTERP and PREDICT the frame before, INPAINT the frame as it came, OUTPAINT the input with its
+     * edges repeated, GENERATE black. One WARNING line a stream; MagvitFrame.generated is 0.
+     */
+    MAGVIT_FALLBACK_COPY,
+    MAGVIT_FALLBACK_BLEND, ///< INTERP: linear blend of the frames around it, generated is 1; other tasks as COPY
+    MAGVIT_FALLBACK_NB
 };
 
 /** What to do. Fill by magvit_default_params(), then change fields. */
@@ -309,8 +322,21 @@ typedef struct MagvitParams {
      */
     int repair;
 
-    uint8_t reserved[108];     ///< zero
+    /* what may go wrong */
+    enum MagvitFallback fallback; ///< default ERROR
+    int64_t max_memory;        ///< bytes that model and session may take, see MagvitMemory; 0 = no limit, the default
+
+    uint8_t reserved[96];      ///< zero
 } MagvitParams;
+
+/** Memory in bytes that a session takes at most, whatever the length of the stream. */
+typedef struct MagvitMemory {
+    int64_t model;        ///< of the context, shared by its sessions: model file, weights, activations
+    int64_t pictures;     ///< frames that wait for their window, and the one that goes out
+    int64_t render;       ///< a window and its conversions; INPAINT with w or h 0: for masks with the worst hole
+    int64_t total;        ///< sum of the others
+    uint8_t reserved[32]; ///< zero
+} MagvitMemory;
 
 /** Geometry and timing of the frames that a session gives out. */
 typedef struct MagvitOutput {
@@ -343,7 +369,7 @@ MAGVIT_API void magvit_default_settings(MagvitSettings *s);
  *         MAGVIT_ERR(EINVAL)   a setting is out of range,
  *         MAGVIT_ERR(ENOTSUP)  the backend is not built in or lacks an operation,
  *         MAGVIT_ERROR_DEVICE  the compute library failed,
- *         MAGVIT_ERR(ENOMEM)
+ *         MAGVIT_ERR(ENOMEM)   out of memory, or more than max_memory would be needed (the line names both)
  * Thread rule: may be called from any thread; the context may then be used
  * from any thread. Computation runs on a private worker thread of the context;
  * the caller's OpenMP settings are neither used nor changed.
@@ -386,6 +412,14 @@ MAGVIT_API void magvit_close(MagvitContext **ctx);
 MAGVIT_API void magvit_default_params(MagvitParams *p, enum MagvitTask task);
 
 /**
+ * Compute what a session would take; nothing is allocated for it.
+ *
+ * @param out  filled; the code of the program and of its libraries is not counted
+ * @return as magvit_session_open(), but p->max_memory is not looked at. Any thread.
+ */
+MAGVIT_API int magvit_session_memory(const MagvitContext *ctx, const MagvitParams *p, MagvitMemory *out);
+
+/**
  * Begin a stream.
  *
  * @param out  receives the session, NULL on failure; close with magvit_session_close()
@@ -394,7 +428,7 @@ MAGVIT_API void magvit_default_params(MagvitParams *p, enum MagvitTask task);
  * @return 0, or
  *         MAGVIT_ERR(EINVAL)   a parameter is out of range (the line names field, value, range),
  *         MAGVIT_ERR(ENOTSUP)  the model does not know the task,
- *         MAGVIT_ERR(ENOMEM)
+ *         MAGVIT_ERR(ENOMEM)   out of memory, or more than max_memory would be needed (the line names both)
  */
 MAGVIT_API int magvit_session_open(MagvitSession **out, MagvitContext *ctx, const MagvitParams *p);
 
@@ -425,7 +459,8 @@ MAGVIT_API int magvit_send_frame(MagvitSession *s, const MagvitFrame *in);
  *         MAGVIT_ERR(EAGAIN)     send more input first,
  *         MAGVIT_ERROR_EOF       all frames have been received,
  *         MAGVIT_ERR(ECANCELED)  magvit_session_cancel() was called,
- *         MAGVIT_ERROR_DEVICE    computing failed, or gave values that are not finite,
+ *         MAGVIT_ERROR_DEVICE    computing failed, or gave values that are not finite, and MagvitParams.fallback
+ *                                is MAGVIT_FALLBACK_ERROR,
  *         MAGVIT_ERR(ENOMEM)
  */
 MAGVIT_API int magvit_receive_frame(MagvitSession *s, MagvitFrame *out);

@@ -29,6 +29,15 @@
 #include "libmagvit/plan.h"
 #include "libmagvit/safetensors.h"
 
+/* ---- path.c: where model files lie ---------------------------------------- */
+
+/**
+ * Find the file that model names, or the default model if it is NULL, see MagvitSettings.model.
+ * @param path  receives a string, to be freed by mgv_freep(); unchanged on failure
+ * @return 0, ENOENT with a line that lists where it was looked for, ENOMEM
+ */
+int mgv_find_model(char **path, const char *model, const MagvitLogger *log);
+
 #define MGV_MAX_LEVELS 8
 
 enum MgvSchedule {

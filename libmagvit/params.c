@@ -94,6 +94,8 @@ int mgv_params_check(const MagvitParams *p, const MgvSynth *s)
         { "scale", p->scale, 0, MAGVIT_SCALE_FIT },
         { "tile_overlap", p->tile_overlap, 0, half },
         { "overlap", p->overlap, 0, MGV_MIN(MGV_MAX_OVERLAP, frames / 2) },
+        { "fallback", p->fallback, 0, MAGVIT_FALLBACK_NB - 1 },
+        { "max_memory", p->max_memory, 0, INT64_MAX },
     };
     const Check interp[] = {
         { "repair", p->repair, 0, 1 },

@@ -33,6 +33,8 @@
 
 #define MAX_PTS (INT64_MAX / 64) ///< so that times in a finer base fit
 
+enum { NOTHING, MADE, FAILED };
+
 /** What to give out next. */
 typedef struct Output {
     int64_t number;   ///< source frame that it is, or comes after
@@ -66,8 +68,9 @@ struct MagvitSession {
 
     int64_t current;      ///< next source frame to be shown; INTERP: left of the current gap
     int64_t window;       ///< index on the absolute grid
-    int rendered;         ///< -1: not yet, else what mgv_render_window() said
+    int rendered;         ///< -1: not yet, NOTHING to make in it, MADE, FAILED
     int warned_long;      ///< repair: of too many bad frames in a row
+    int warned;           ///< that a fallback was taken
     int64_t made;         ///< PREDICT, GENERATE: frames so far
     int slot;             ///< PREDICT, GENERATE: next of the window
     Position back;        ///< before the frame that next_output() gave
@@ -368,7 +371,7 @@ static int keep_tail(MagvitSession *s, int64_t number)
         if (s->p.task == MAGVIT_TASK_INPAINT && !pic->hole.w)
             continue;
         RET(ensure_window(s));
-        if (!s->rendered)
+        if (s->rendered != MADE)
             continue;
         if (!s->tail[i])
             RET(mgv_picture_alloc(&s->tail[i], &s->p.format, s->output.width, s->output.height, 0));
@@ -485,6 +488,19 @@ static void place_window(MagvitSession *s, MgvWindow *w)
     }
 }
 
+/** Is a failure to be passed over? Then the window counts as one with nothing to make. */
+static int fall_back(MagvitSession *s, int ret)
+{
+    if (ret != MAGVIT_ERROR_DEVICE || s->p.fallback == MAGVIT_FALLBACK_ERROR)
+        return 0;
+    if (!s->warned++)
+        mgv_warn(s->synth.log, "window %lld failed: its frames are %s instead, as are those of later failures",
+                 (long long)s->window, s->p.fallback == MAGVIT_FALLBACK_BLEND && s->p.task == MAGVIT_TASK_INTERP ?
+                 "blended" : "copied");
+    s->rendered = FAILED;
+    return 1;
+}
+
 static int ensure_window(MagvitSession *s)
 {
     MgvWindow w;
@@ -493,7 +509,10 @@ static int ensure_window(MagvitSession *s)
     if (s->rendered >= 0)
         return 0;
     place_window(s, &w);
-    RET(mgv_render_window(s->render, &w, &s->progress));
+    ret = mgv_render_window(s->render, &w, &s->progress);
+    if (fall_back(s, ret))
+        return 0;
+    RET(ret);
     s->rendered = ret;
     return 0;
 
@@ -507,6 +526,24 @@ static void fade_tail(MagvitSession *s, int64_t number)
     for (int i = 0; i < s->p.overlap; i++)
         if (s->tail_number[i] >= 0 && s->tail_number[i] == number)
             mgv_picture_mix(s->work, s->tail[i], 1 - (i + 1.0) / (s->p.overlap + 1), 0);
+}
+
+/** In place of a frame that was not made, s->work is the one before it: blend it with the one after. */
+static void compose_blend(MagvitSession *s, const Output *o)
+{
+    int64_t next = o->number + 1;
+    double phase = (double)(o->slot % s->timeline.factor) / s->timeline.factor;
+
+    if (s->p.task != MAGVIT_TASK_INTERP || s->p.fallback != MAGVIT_FALLBACK_BLEND)
+        return;
+    if (s->p.repair) { // a window is there only if good frames are, on both sides
+        while (frame_at(s, next)->bad)
+            next++;
+        phase = (double)(s->back.current - o->number) / (next - o->number);
+    }
+    for (int alpha = 0; alpha <= s->p.format.alpha; alpha++)
+        mgv_picture_mix(s->work, frame_at(s, next), phase, alpha);
+    s->work->generated = 1;
 }
 
 /** Fill s->work with an output frame. */
@@ -524,9 +561,14 @@ static int compose(MagvitSession *s, const Output *o)
     if (o->slot < 0 || (s->p.task == MAGVIT_TASK_INPAINT && !from->hole.w))
         return 0;
     RET(ensure_window(s));
-    if (!s->rendered)
+    if (s->rendered == FAILED)
+        compose_blend(s, o);
+    if (s->rendered != MADE)
         return 0;
-    RET(mgv_render_slot(s->render, o->slot, s->work));
+    ret = mgv_render_slot(s->render, o->slot, s->work);
+    if (fall_back(s, ret))
+        return compose(s, o);
+    RET(ret);
     fade_tail(s, o->number);
     if (s->share) {
         mgv_blend_feather(s->share, s->near, from, s->p.feather);
@@ -622,6 +664,7 @@ void magvit_session_flush(MagvitSession *s)
     s->slot  = -1;
     s->window   = 0;
     s->rendered = -1;
+    s->warned   = 0;
     if (s->p.task == MAGVIT_TASK_INTERP)
         s->window = s->current / mgv_window_gaps(slots, s->timeline.factor);
     else if (s->p.task == MAGVIT_TASK_INPAINT || s->p.task == MAGVIT_TASK_OUTPAINT)
@@ -664,16 +707,11 @@ fail:
     return ret;
 }
 
-int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitParams *p)
+/** Check parameters and take them over. */
+static int set_params(MagvitSession *s, const MgvSynth *synth, const MagvitParams *p)
 {
-    MagvitSession *s = *out = mgv_calloc(1, sizeof(*s));
     int ret;
 
-    if (!s) {
-        if (synth->free)
-            synth->free(synth->opaque);
-        return MAGVIT_ERR(ENOMEM);
-    }
     s->p     = *p;
     s->synth = *synth;
     s->cap   = synth->window[0] * (p->repair ? 3 : 1) + 1;
@@ -681,6 +719,38 @@ int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitPar
         s->p.tile_overlap = MGV_MIN(MGV_TILE_OVERLAP, MGV_MIN(synth->window[1], synth->window[2]) / 2);
     RET(mgv_params_check(&s->p, synth));
     RET(set_output(s));
+    return 0;
+
+fail:
+    return ret;
+}
+
+int mgv_session_memory(MagvitMemory *out, const MgvSynth *synth, const MagvitParams *p)
+{
+    MagvitSession s = { 0 };
+    int ret;
+
+    RET(set_params(&s, synth, p));
+    return mgv_memory_need(out, &s.p, synth, &s.output, s.src, s.cap);
+
+fail:
+    return ret;
+}
+
+int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitParams *p)
+{
+    MagvitSession *s = *out = mgv_calloc(1, sizeof(*s));
+    MagvitMemory need;
+    int ret;
+
+    if (!s) {
+        if (synth->free)
+            synth->free(synth->opaque);
+        return MAGVIT_ERR(ENOMEM);
+    }
+    RET(set_params(s, synth, p));
+    RET(mgv_memory_need(&need, &s->p, synth, &s->output, s->src, s->cap));
+    RET(mgv_memory_check(&need, p->max_memory, synth->log));
     if (!(s->ring = mgv_calloc(s->cap, sizeof(*s->ring))))
         RET(MAGVIT_ERR(ENOMEM));
     RET(mgv_picture_alloc(&s->work, &p->format, s->output.width, s->output.height, 0));

@@ -74,6 +74,7 @@ typedef struct MgvSynth {
     int window[3]; ///< T,H,W
     int latent[3]; ///< t,h,w; divides window
     int steps;     ///< decoding steps of a job, for progress
+    int64_t memory; ///< bytes that the model takes, for MagvitMemory
     const MagvitLogger *log;
 } MgvSynth;
 
@@ -82,6 +83,9 @@ typedef struct MgvSynth {
  * of the decoding loop. synth is copied; its free() is called even on failure.
  */
 int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitParams *p);
+
+/** What such a session would take; p is checked as there. synth->free() is not called. */
+int mgv_session_memory(MagvitMemory *out, const MgvSynth *synth, const MagvitParams *p);
 
 /* ---- params.c: what may be asked for ------------------------------------- */
 
@@ -376,5 +380,12 @@ typedef struct MgvRepair {
 int mgv_repair_plan(MgvRepair *out, int slots, int64_t at, const MgvFrames *f);
 /** Good frames from number start on, those beyond the scene that f is narrowed to repeat its ends. */
 void mgv_window_replace(MgvWindow *w, int slots, int64_t start, const MgvFrames *f);
+
+/* ---- memory.c: what a session will take ------------------------------------ */
+
+/** Need of a session whose output is o, with the input at src and room for ring frames. ENOMEM */
+int mgv_memory_need(MagvitMemory *m, const MagvitParams *p, const MgvSynth *s, const MagvitOutput *o, MgvRect src, int ring);
+/** ENOMEM with a line if m is more than max bytes; max 0: no limit. */
+int mgv_memory_check(const MagvitMemory *m, int64_t max, const MagvitLogger *log);
 
 #endif /* MAGVIT_VIDEO_H */

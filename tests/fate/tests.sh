@@ -305,6 +305,38 @@ test_outpaint_geometry() {
     done
 }
 
+test_outpaint_sides() {
+    # the same canvas in other words
+    src="$(source 32x24 10 2 yuv420p)"
+    md5 "$src" "magvit_outpaint=w=iw+24:h=ih+12:x=16:y=4:$opts" > "$tmp/pad" &&
+    md5 "$src" "magvit_outpaint=left=iw/2:right=8:top=4:bottom=ih/3:$opts" > "$tmp/sides" || return 1
+    same "sides" "$tmp/pad" "$tmp/sides" || return 1
+    # 4:3 to 16:9, an upright picture to a flat one, and square pixels or not, have the size that pad gives
+    for filter in "setsar=1,FILTER=aspect=16/9:x=-1" "crop=18:24,setsar=1,FILTER=aspect=16/9:x=(ow-iw)/2" \
+        "setsar=4/3,FILTER=aspect=1:y=-1" "setsar=1,FILTER=w=40:aspect=2:x=-1:y=-1"; do
+        for which in pad magvit_outpaint; do
+            timeout 60 "$FFPROBE" -v error -f lavfi -show_entries stream=width,height -of csv=p=0 \
+                "$src,$(echo "$filter" | sed "s/FILTER/$which/")$(test $which = pad || echo ":$opts")"
+        done > "$tmp/sizes"
+        [ "$(lines "$tmp/sizes")" = 2 ] && [ "$(sort -u "$tmp/sizes" | wc -l)" = 1 ] ||
+            note "$filter: $(paste -s "$tmp/sizes")" || return 1
+    done
+}
+
+test_outpaint_panorama() {
+    # a strip becomes six times as wide, by steps; what is known stays, and every pixel is made
+    src="$(source 64x128 10 2 yuv420p)"
+    filter="magvit_outpaint=w=384:h=128:x=160:scale=tile:$opts"
+    md5 "$src" null > "$tmp/in" && md5 "$src" "$filter" > "$tmp/a" && md5 "$src" "$filter" > "$tmp/b" || return 1
+    count panorama 2 "$tmp/a" && same "panorama, again" "$tmp/a" "$tmp/b" || return 1
+    md5 "$src" "$filter,crop=64:128:160:0:exact=1" > "$tmp/known" || return 1
+    same "what is known" "$tmp/in" "$tmp/known" || return 1
+    for x in 0 320; do
+        ff -f lavfi -i "$src" -vf "$filter,crop=64:128:$x:0,format=gray" -frames:v 1 -f rawvideo "$tmp/raw" || return 1
+        [ "$(values "$tmp/raw")" -ge 8 ] || note "at $x: $(values "$tmp/raw") different values" || return 1
+    done
+}
+
 test_outpaint_stamps() {
     stamps "$(source 24x24 30000/1001 20 gray)" "setpts=PTS+3,magvit_outpaint=w=32:h=24:x=4:y=0:$opts" | with_reference outpaint-stamps
 }
@@ -527,6 +559,15 @@ test_option_errors() {
     refuses "within 16x16"       -f lavfi -i "$src" -vf magvit_inpaint=x=16:y=0:w=8:h=8:$opts &&
     refuses "no hole"            -f lavfi -i "$src" -vf magvit_inpaint=x=4:y=4:w=0:h=8:$opts &&
     refuses "expected at least"  -f lavfi -i "$src" -vf magvit_outpaint=w=8:h=16:$opts &&
+    refuses "expected at least"  -f lavfi -i "$src" -vf magvit_outpaint=w=-3:$opts &&
+    refuses "at most 32768"      -f lavfi -i "$src" -vf magvit_outpaint=w=40000:$opts &&
+    refuses "w: 0/0"             -f lavfi -i "$src" -vf magvit_outpaint=w=0/0:$opts &&
+    refuses "left: -4 is -4"     -f lavfi -i "$src" -vf magvit_outpaint=left=-4:$opts &&
+    refuses "top: 0/0"           -f lavfi -i "$src" -vf magvit_outpaint=top=0/0:$opts &&
+    refuses "together with option w"      -f lavfi -i "$src" -vf magvit_outpaint=w=32:right=8:$opts &&
+    refuses "together with option aspect" -f lavfi -i "$src" -vf magvit_outpaint=aspect=2:top=8:$opts &&
+    refuses "max_memory allows 1.0 MiB"   -f lavfi -i "$src" -vf magvit_interp=max_memory=1M:$opts &&
+    refuses "max_memory allows 1024.0 MiB" -f lavfi -i "color=size=7680x4320,trim=end_frame=1" -vf magvit_outpaint=w=iw*2:scale=tile:max_memory=1Gi:$opts &&
     refuses "h: 1/0"             -f lavfi -i "$src" -vf magvit_outpaint=w=32:h=1/0:$opts &&
     refuses "schedule"           -f lavfi -i "$src" -vf magvit_interp=schedule=foo:$opts &&
     refuses "top_"               -f lavfi -i "$src" -vf magvit_interp=top_k=5:top_p=0.5:$opts || return 1
@@ -545,6 +586,35 @@ test_run_errors() {
         ff -f lavfi -i "$(source 16x16 10 20 gray)" -vf "trim=end_frame=$((n + 1)),setpts=if(eq(N\,$n)\,0\,N)/10/TB,magvit_interp=$opts" \
             -f null - > /dev/null 2> "$tmp/err" && { note "frame $n: exit status 0: $(cat "$tmp/err")"; return 1; }
         [ "$(grep -c 'magvit_interp.*@' "$tmp/err")" = 1 ] || note "frame $n: $(cat "$tmp/err")" || return 1
+    done
+}
+
+test_fallback() {
+    # a model whose first weights are not numbers: those of the decoder, whose values are then not finite
+    cp $tiny "$tmp/nan.safetensors"
+    i=0; while [ $i -lt 12 ]; do printf '\377\377\377\377'; i=$((i + 1)); done |
+        dd of="$tmp/nan.safetensors" bs=1 seek=$((8 + $(od -An -tu8 -N8 $tiny))) conv=notrunc 2> /dev/null
+    nan=model=$tmp/nan.safetensors:backend=${BACKEND:-auto}
+    src="$(source 32x32 2 20 yuv420p)"
+    refuses "not finite" -f lavfi -i "$src" -vf "magvit_interp=factor=2:$nan" || return 1
+    md5 "$src" null > "$tmp/in" || return 1
+    for mode in copy blend; do
+        for filter in magvit_interp=factor=2 magvit_inpaint=x=4:y=4:w=8:h=8 magvit_outpaint=right=16; do
+            ff -v warning -f lavfi -i "$src" -vf "$filter:fallback=$mode:$nan" -fps_mode passthrough -f framemd5 "$tmp/md5" 2> "$tmp/err" || return 1
+            sed -n 's/^0,.*, *//p' "$tmp/md5" > "$tmp/out"
+            [ "$(grep -c 'magvit_.*@.*failed' "$tmp/err")" = 1 ] || note "$filter, $mode: $(cat "$tmp/err")" || return 1
+            case $filter-$mode in
+            *interp*copy)  count "$filter" 40 "$tmp/out" && every 2 "$tmp/out" > "$tmp/a" && sed 1d "$tmp/out" | every 2 - > "$tmp/b" &&
+                           same "$filter, the frame before" "$tmp/in" "$tmp/b" ;;
+            *interp*blend) count "$filter" 40 "$tmp/out" && every 2 "$tmp/out" > "$tmp/a" && sed 1d "$tmp/out" | every 2 - > "$tmp/b" &&
+                           head -n 19 "$tmp/b" | sort > "$tmp/blends" && sort "$tmp/in" | comm -12 - "$tmp/blends" > "$tmp/copies" &&
+                           [ ! -s "$tmp/copies" ] || note "$filter: not blended" ;;
+            *inpaint*)     same "$filter, as it came" "$tmp/in" "$tmp/out" && cp "$tmp/in" "$tmp/a" ;;
+            *)             md5 "$src" "pad=48:32,fillborders=right=16:mode=smear" > "$tmp/a" &&
+                           same "$filter, smeared" "$tmp/a" "$tmp/out" && cp "$tmp/in" "$tmp/a" ;;
+            esac || return 1
+            same "$filter, known" "$tmp/in" "$tmp/a" || return 1
+        done
     done
 }
 

@@ -49,7 +49,7 @@ static int fake_run(void *opaque, MgvJob *job)
 
 static MagvitSession *open_session(Fake *f, const MagvitParams *p)
 {
-    MgvSynth synth = { fake_run, NULL, f, { 16, 16, 16 }, { 4, 2, 2 }, 3, &unit_log };
+    MgvSynth synth = { fake_run, NULL, f, { 16, 16, 16 }, { 4, 2, 2 }, 3, 0, &unit_log };
     MagvitSession *s = NULL;
 
     *f = (Fake){ 0 };

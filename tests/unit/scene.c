@@ -72,7 +72,7 @@ static Stream *stream_new(int nb)
 /* Frames [begin,end) of the input. */
 static void stream_run(Stream *s, int begin, int end)
 {
-    MgvSynth synth = { fake_run, NULL, &s->jobs, { SLOTS, 16, 16 }, { 4, 2, 2 }, 3, &unit_log };
+    MgvSynth synth = { fake_run, NULL, &s->jobs, { SLOTS, 16, 16 }, { 4, 2, 2 }, 3, 0, &unit_log };
     MagvitSession *ses;
     int ret;
 
@@ -379,7 +379,7 @@ static void test_repair_frozen(void)
 static void expect_bad(MagvitParams p, const char *text)
 {
     int jobs = 0;
-    MgvSynth synth = { fake_run, NULL, &jobs, { SLOTS, 16, 16 }, { 4, 2, 2 }, 3, &unit_log };
+    MgvSynth synth = { fake_run, NULL, &jobs, { SLOTS, 16, 16 }, { 4, 2, 2 }, 3, 0, &unit_log };
     MagvitSession *ses;
 
     unit_log_reset();

@@ -88,7 +88,7 @@ static void fake_free(void *opaque)
 
 static MgvSynth fake_synth(Fake *f)
 {
-    return (MgvSynth){ fake_run, fake_free, f, { 16, 16, 16 }, { 4, 2, 2 }, 3, &unit_log };
+    return (MgvSynth){ fake_run, fake_free, f, { 16, 16, 16 }, { 4, 2, 2 }, 3, 0, &unit_log };
 }
 
 /* ---- pictures of a test --------------------------------------------------- */
@@ -534,7 +534,7 @@ static void test_outpaint(void)
         }
 }
 
-/* A canvas far larger than the window: tiles go outward, each from something; what is given stays. */
+/* A canvas far larger than the window: no tile is made of nothing. */
 static void test_outpaint_far(void)
 {
     for (int scale = MAGVIT_SCALE_AUTO; scale <= MAGVIT_SCALE_FIT; scale++) {
@@ -549,8 +549,7 @@ static void test_outpaint_far(void)
         CU_ASSERT_EQUAL(stream_run(s, &f), 0);
         CU_ASSERT_EQUAL(s->nb_out, 3);
         CU_ASSERT(f.jobs > 0 && !f.blind);
-        if (scale == MAGVIT_SCALE_TILE)
-            CU_ASSERT(f.jobs > 16); // borders of 30 and 32 are gone over in steps of 4
+        CU_ASSERT(scale != MAGVIT_SCALE_TILE || f.jobs > 16); // steps of 4 over borders of 30 and 32
         for (int i = 0; i < s->nb_out; i++)
             for (int y = 0; y < 3; y++)
                 CU_ASSERT(!memcmp(s->in[i].f.data[0] + y * 5, s->out[i].f.data[0] + (y + 2) * 40 + 30, 5));
@@ -608,6 +607,8 @@ static void test_bad_params(void)
     EXPECT_BAD(MAGVIT_TASK_GENERATE, frames = -2, "frames is -2");
     EXPECT_BAD(MAGVIT_TASK_PREDICT, cond_frames = 16, "cond_frames");
     EXPECT_BAD(MAGVIT_TASK_GENERATE, frame_rate.num = 0, "frame_rate");
+    EXPECT_BAD(MAGVIT_TASK_INTERP, fallback = 3, "fallback is 3");
+    EXPECT_BAD(MAGVIT_TASK_INTERP, max_memory = -1, "max_memory is -1");
     EXPECT_BAD(9, width = 20, "task is 9");
 }
 
@@ -687,6 +688,58 @@ static void test_retry_and_flush(void)
     }
 }
 
+/* A window that fails in the middle of a stream, its frames copied or blended: nothing is lost, the rest is made. */
+static void check_fallback(int task, enum MagvitFallback fallback)
+{
+    Stream *s = stream_new(task, 16, 16, task == MAGVIT_TASK_GENERATE ? 0 : 40);
+    Fake f = { .fail_at = 1, .error = MAGVIT_ERROR_DEVICE, .mark = 1 };
+    int made = 0, plain = 0, blend = task == MAGVIT_TASK_INTERP && fallback == MAGVIT_FALLBACK_BLEND;
+
+    s->p.w = s->p.h = 5;
+    s->p.frames = 40;
+    s->p.x      = task == MAGVIT_TASK_OUTPAINT ? 8 : 0;
+    s->p.out_width  = s->out_w = 16 + s->p.x;
+    s->p.out_height = 16;
+    s->p.factor   = 4;
+    s->p.overlap  = 0;
+    s->p.scale    = MAGVIT_SCALE_FIT;
+    s->p.fallback = fallback;
+    unit_log_reset();
+    CU_ASSERT_EQUAL(stream_run(s, &f), 0);
+    CU_ASSERT(unit_lines == 1 + (task == MAGVIT_TASK_GENERATE) && strstr(unit_line, blend ? "blended" : "copied"));
+    CU_ASSERT_EQUAL(s->nb_out, task == MAGVIT_TASK_INTERP ? 160 : task == MAGVIT_TASK_PREDICT ? 80 : 40);
+    for (int i = 0; i < s->nb_out; i++) {
+        const MagvitFrame *o = &s->out[i].f;
+        const Picture *at = o->source >= 0 ? &s->in[o->source] : NULL;
+        int phase = i % 4;
+
+        made += o->window >= 0;
+        if (o->window >= 0 || (task == MAGVIT_TASK_INTERP && (!phase || o->source == 39)) ||
+            (task == MAGVIT_TASK_PREDICT && i < 40))
+            continue;
+        plain++;
+        CU_ASSERT_EQUAL(o->generated, blend);
+        for (int k = 0; blend && k < 256; k++) {
+            double want = at->mem[k] + phase / 4.0 * (s->in[o->source + 1].mem[k] - at->mem[k]);
+            CU_ASSERT(abs(s->out[i].mem[k] - (int)(want + 0.5)) <= 1);
+        }
+        if (task == MAGVIT_TASK_INPAINT || (task == MAGVIT_TASK_INTERP && !blend))
+            CU_ASSERT(same_samples(s, &s->out[i], at));
+        for (int k = 0; task == MAGVIT_TASK_OUTPAINT && k < 24 * 16; k++)
+            CU_ASSERT_EQUAL(s->out[i].mem[k], at->mem[k / 24 * 16 + MGV_MAX(k % 24 - 8, 0)]);
+        if (task == MAGVIT_TASK_PREDICT || (task == MAGVIT_TASK_GENERATE && i))
+            CU_ASSERT(same_samples(s, &s->out[i], &s->out[i - 1]));
+    }
+    CU_ASSERT(made > 0 && plain > 0);
+    free(s);
+}
+
+static void test_fallback(void)
+{
+    for (int i = 0; i < 2 * MAGVIT_TASK_NB; i++)
+        check_fallback(i / 2, i % 2 ? MAGVIT_FALLBACK_BLEND : MAGVIT_FALLBACK_COPY);
+}
+
 static void test_no_memory(void)
 {
     for (int task = 0; task < MAGVIT_TASK_NB; task++) {
@@ -730,6 +783,7 @@ CU_ErrorCode add_session_suite(void)
         { "bad parameters", test_bad_params },
         { "bad frames", test_bad_frames },
         { "retry and flush", test_retry_and_flush },
+        { "fallback", test_fallback },
         { "out of memory", test_no_memory },
         { NULL, NULL }
     };

@@ -45,6 +45,7 @@
     X(window) \
     X(blend) \
     X(scene) \
+    X(memory) \
     X(session) \
     X(predict) \
     X(magvit)
