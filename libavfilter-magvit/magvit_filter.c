@@ -299,12 +299,24 @@ static void input_params(MagvitParams *par, AVFilterLink *inlink)
         par->frame_rate = (MagvitRational){ il->frame_rate.num, il->frame_rate.den };
 }
 
+static void set_decoding(const FFMagvitFilter *s, MagvitParams *par)
+{
+    par->steps              = s->steps;
+    par->schedule           = s->schedule;
+    par->temperature        = s->temperature;
+    par->choice_temperature = s->choice_temperature;
+    par->top_k              = s->top_k;
+    par->top_p              = s->top_p;
+    par->guidance           = s->guidance;
+    par->seed               = s->seed;
+}
+
 static int config_output(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
     FilterLink *ol = ff_filter_link(outlink);
     FFMagvitFilter *s = ctx->priv;
-    MagvitParams par;
+    MagvitParams *par = &s->par;
     MagvitOutput out;
     int ret;
 
@@ -319,28 +331,21 @@ static int config_output(AVFilterLink *outlink)
     if (!s->props)
         return AVERROR(ENOMEM);
 
-    magvit_default_params(&par, s->task);
-    par.format             = magvit_format(outlink->format);
+    magvit_default_params(par, s->task);
+    par->format             = magvit_format(outlink->format);
     if (ctx->nb_inputs)
-        input_params(&par, ctx->inputs[0]);
-    par.steps              = s->steps;
-    par.schedule           = s->schedule;
-    par.temperature        = s->temperature;
-    par.choice_temperature = s->choice_temperature;
-    par.top_k              = s->top_k;
-    par.top_p              = s->top_p;
-    par.guidance           = s->guidance;
-    par.seed               = s->seed;
-    par.first_index        = s->first_index;
-    par.scale              = s->scale;
-    par.tile_overlap       = s->tile_overlap;
-    par.known_pixels       = s->known_pixels;
-    par.max_memory         = s->max_memory;
-    par.fallback           = s->fallback;
+        input_params(par, ctx->inputs[0]);
+    set_decoding(s, par);
+    par->first_index        = s->first_index;
+    par->scale              = s->scale;
+    par->tile_overlap       = s->tile_overlap;
+    par->known_pixels       = s->known_pixels;
+    par->max_memory         = s->max_memory;
+    par->fallback           = s->fallback;
     if (s->overlap >= 0)
-        par.overlap        = s->overlap;
+        par->overlap       = s->overlap;
 
-    if ((ret = s->set_params(ctx, &par)) < 0)
+    if ((ret = s->set_params(ctx, par)) < 0)
         return ret;
     if (s->draw) {
         outlink->w         = ctx->inputs[0]->w;
@@ -349,9 +354,9 @@ static int config_output(AVFilterLink *outlink)
         ol->frame_rate     = ff_filter_link(ctx->inputs[0])->frame_rate;
         return 0;
     }
-    if ((ret = magvit_session_open(&s->session, s->shared->magvit, &par)) < 0 ||
+    if ((ret = magvit_session_open(&s->session, s->shared->magvit, par)) < 0 ||
         (ret = magvit_session_output(s->session, &out)) < 0 ||
-        (ret = log_start(ctx, &par)) < 0)
+        (ret = log_start(ctx, par)) < 0)
         return ret;
 
     outlink->w         = out.width;
@@ -559,6 +564,7 @@ static int set_props(FFMagvitFilter *s, const MagvitFrame *from, AVFrame *out, i
 
     if (invented) { // what was wrong with it is repaired
         out->flags &= ~AV_FRAME_FLAG_CORRUPT;
+        out->decode_error_flags = 0;
         if ((ret = av_dict_set(&out->metadata, "lavfi.magvit.repair", NULL, 0)) < 0)
             return ret;
     }
@@ -570,7 +576,7 @@ static int set_props(FFMagvitFilter *s, const MagvitFrame *from, AVFrame *out, i
         return ret;
     if ((ret = av_dict_set_int(&out->metadata, "lavfi.magvit.window", from->window, 0)) < 0)
         return ret;
-    return av_dict_set_int(&out->metadata, "lavfi.magvit.seed", s->seed, 0);
+    return av_dict_set_int(&out->metadata, "lavfi.magvit.seed", from->seed, 0);
 }
 
 /* A frame of a source: what is not the model's is what other sources say. */
@@ -657,6 +663,18 @@ int ff_magvit_activate(AVFilterContext *ctx)
             return ret;
     }
     return FFERROR_NOT_READY;
+}
+
+int ff_magvit_process_command(AVFilterContext *ctx, const char *cmd, const char *arg, char *res, int res_len, int flags)
+{
+    FFMagvitFilter *s = ctx->priv;
+    int ret = ff_filter_process_command(ctx, cmd, arg, res, res_len, flags);
+
+    if (ret < 0 || !s->session)
+        return ret;
+    log_ctx = ctx;
+    set_decoding(s, &s->par);
+    return magvit_session_set_decoding(s->session, &s->par);
 }
 
 av_cold void ff_magvit_uninit(AVFilterContext *ctx)

@@ -83,6 +83,7 @@ typedef struct FFMagvitFilter {
     void (*draw)(AVFrame *frame, const MagvitFrame *prepared);
 
     /* state */
+    MagvitParams par;           ///< of the session
     struct FFMagvitModel *shared; ///< model, shared by the filters of the process
     MagvitSession *session;
     int window;                 ///< frames that a window holds
@@ -103,6 +104,7 @@ typedef struct FFMagvitFilter {
 
 #define MAGVIT_OFFSET(field) offsetof(FFMagvitFilter, field)
 #define MAGVIT_FLAGS (AV_OPT_FLAG_VIDEO_PARAM | AV_OPT_FLAG_FILTERING_PARAM)
+#define MAGVIT_RUNTIME_FLAGS (MAGVIT_FLAGS | AV_OPT_FLAG_RUNTIME_PARAM)
 #define MAGVIT_CONST(name, help, value, of) \
     { name, help, 0, AV_OPT_TYPE_CONST, { .i64 = value }, 0, 0, MAGVIT_FLAGS, .unit = of }
 
@@ -119,14 +121,14 @@ typedef struct FFMagvitFilter {
         MAGVIT_CONST("auto",   "bf16 where the processor multiplies it", MAGVIT_PRECISION_AUTO, "precision"), \
         MAGVIT_CONST("f32",    "32-bit float",        MAGVIT_PRECISION_F32,  "precision"), \
         MAGVIT_CONST("bf16",   "16-bit brain float",  MAGVIT_PRECISION_BF16, "precision"), \
-    { "steps", "set the number of decoding steps, 0 for the model's", MAGVIT_OFFSET(steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 256, MAGVIT_FLAGS }, \
+    { "steps", "set the number of decoding steps, 0 for the model's", MAGVIT_OFFSET(steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 256, MAGVIT_RUNTIME_FLAGS }, \
     { "schedule", "set the mask schedule (cosine, uniform, exp, log, powE)", MAGVIT_OFFSET(schedule), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, MAGVIT_FLAGS }, \
-    { "temperature", "set the sampling temperature, 0 for greedy, -1 for the model's", MAGVIT_OFFSET(temperature), AV_OPT_TYPE_DOUBLE, { .dbl = -1 }, -1, 100, MAGVIT_FLAGS }, \
+    { "temperature", "set the sampling temperature, 0 for greedy, -1 for the model's", MAGVIT_OFFSET(temperature), AV_OPT_TYPE_DOUBLE, { .dbl = -1 }, -1, 100, MAGVIT_RUNTIME_FLAGS }, \
     { "choice_temperature", "set the noise of the order of decoding, -1 for the model's", MAGVIT_OFFSET(choice_temperature), AV_OPT_TYPE_DOUBLE, { .dbl = -1 }, -1, 1000, MAGVIT_FLAGS }, \
     { "top_k", "sample from that many likeliest codes, 0 for all", MAGVIT_OFFSET(top_k), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, MAGVIT_FLAGS }, \
     { "top_p", "sample from the likeliest codes of that total probability", MAGVIT_OFFSET(top_p), AV_OPT_TYPE_DOUBLE, { .dbl = 1 }, 0, 1, MAGVIT_FLAGS }, \
     { "guidance", "set the classifier-free guidance scale, 0 for none", MAGVIT_OFFSET(guidance), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 100, MAGVIT_FLAGS }, \
-    { "seed", "set the random seed", MAGVIT_OFFSET(seed), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \
+    { "seed", "set the random seed", MAGVIT_OFFSET(seed), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_RUNTIME_FLAGS }, \
     { "known_pixels", "show the given pixels to a decoder that can see them", MAGVIT_OFFSET(known_pixels), AV_OPT_TYPE_BOOL, { .i64 = 1 }, 0, 1, MAGVIT_FLAGS }, \
     { "max_memory", "refuse to start if more bytes would be needed, 0 for no limit", MAGVIT_OFFSET(max_memory), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \
     { "fallback", "set what replaces frames that could not be synthesised", MAGVIT_OFFSET(fallback), AV_OPT_TYPE_INT, { .i64 = MAGVIT_FALLBACK_ERROR }, MAGVIT_FALLBACK_ERROR, MAGVIT_FALLBACK_NB - 1, MAGVIT_FLAGS, .unit = "fallback" }, \
@@ -166,6 +168,8 @@ int  ff_magvit_find_class(AVFilterContext *ctx, const char *name, int *id);
 int  ff_magvit_count_frames(AVFilterContext *ctx, int64_t duration, MagvitRational rate, int *frames);
 
 int  ff_magvit_activate(AVFilterContext *ctx);
+/** Set an option that has MAGVIT_RUNTIME_FLAGS; what is about decoding holds from the next window on. */
+int  ff_magvit_process_command(AVFilterContext *ctx, const char *cmd, const char *arg, char *res, int res_len, int flags);
 void ff_magvit_uninit(AVFilterContext *ctx);
 
 #endif /* AVFILTER_MAGVIT_FILTER_H */

@@ -83,7 +83,7 @@ typedef struct MagvitInpaintContext {
 
 #define OFFSET(field) offsetof(MagvitInpaintContext, field)
 #define FLAGS MAGVIT_FLAGS
-#define TFLAGS (MAGVIT_FLAGS | AV_OPT_FLAG_RUNTIME_PARAM)
+#define TFLAGS MAGVIT_RUNTIME_FLAGS
 
 static const AVOption magvit_inpaint_options[] = {
     { "x", "set the left edge of the rectangle to refill", OFFSET(str[X]), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, TFLAGS },
@@ -405,7 +405,7 @@ static int process_command(AVFilterContext *ctx, const char *cmd, const char *ar
     while (i < NB_EXPRS && strcmp(cmd, expr_names[i]))
         i++;
     if (i == NB_EXPRS)
-        return AVERROR(ENOSYS);
+        return ff_magvit_process_command(ctx, cmd, arg, res, res_len, flags);
     if (!has_rect(s)) {
         av_log(ctx, AV_LOG_ERROR, "Command %s: %s cannot be set, expected no mask\n", cmd, arg);
         return AVERROR(EINVAL);

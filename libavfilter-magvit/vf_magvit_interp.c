@@ -236,7 +236,8 @@ static int prepare(AVFilterContext *ctx, MagvitFrame *frame, const AVFrame *in, 
     AVDictionaryEntry *repair = av_dict_get(in->metadata, "lavfi.magvit.repair", NULL, 0);
     int ret;
 
-    if (s->mode == MODE_REPAIR && (in->flags & AV_FRAME_FLAG_CORRUPT || (repair && !strcmp(repair->value, "1")))) {
+    if (s->mode == MODE_REPAIR && (in->flags & AV_FRAME_FLAG_CORRUPT || in->decode_error_flags ||
+                                     (repair && !strcmp(repair->value, "1")))) {
         frame->replace = 1;
         return 0;
     }
@@ -308,7 +309,7 @@ const FFFilter ff_vf_magvit_interp = {
     .init      = init,
     .uninit    = uninit,
     .activate  = ff_magvit_activate,
-    .process_command = ff_filter_process_command,
+    .process_command = ff_magvit_process_command,
     FILTER_INPUTS(inputs),
     FILTER_OUTPUTS(ff_magvit_outputs),
     FILTER_PIXFMTS_ARRAY(ff_magvit_pix_fmts),

@@ -19,9 +19,10 @@
 /**
  * @file
  * Extend the picture beyond its edges with synthesised picture. The canvas is
- * given as to the pad filter, or by what is added on each side. It is fixed
- * when the filter is configured: there is no timeline support, as a frame that
- * is passed on unchanged would not have the size of the output.
+ * given as to the pad filter, or by what is added on each side. Its size is
+ * fixed when the filter is configured, the place of the input may move. There
+ * is no timeline support, as a frame that is passed on unchanged would not have
+ * the size of the output.
  */
 
 #include <limits.h>
@@ -29,19 +30,21 @@
 #include <string.h>
 
 #include "magvit_filter.h"
+#include "libavutil/common.h"
 #include "libavutil/eval.h"
 #include "libavutil/mathematics.h"
 
 enum {
     VAR_IN_W, VAR_IW, VAR_IN_H, VAR_IH, VAR_OUT_W, VAR_OW, VAR_OUT_H, VAR_OH,
-    VAR_X, VAR_Y, VAR_A, VAR_SAR, VAR_DAR, VAR_HSUB, VAR_VSUB, NB_VARS
+    VAR_X, VAR_Y, VAR_A, VAR_SAR, VAR_DAR, VAR_HSUB, VAR_VSUB, VAR_N, VAR_T, NB_VARS
 };
 
 static const char *const var_names[] = {
     "in_w", "iw", "in_h", "ih", "out_w", "ow", "out_h", "oh",
-    "x", "y", "a", "sar", "dar", "hsub", "vsub", NULL
+    "x", "y", "a", "sar", "dar", "hsub", "vsub", "n", "t", NULL
 };
 
+enum { EVAL_INIT, EVAL_FRAME };
 enum { LEFT, RIGHT, TOP, BOTTOM, NB_SIDES };
 
 static const char *const side_names[NB_SIDES] = { "left", "right", "top", "bottom" };
@@ -51,6 +54,7 @@ typedef struct MagvitOutpaintContext {
     char *w, *h, *x, *y;
     char *side[NB_SIDES];
     AVRational aspect;
+    int eval;
     double vars[NB_VARS];
 } MagvitOutpaintContext;
 
@@ -71,6 +75,9 @@ static const AVOption magvit_outpaint_options[] = {
     { "right",  "set the number of pixels to add on the right, instead of w and x",  OFFSET(side[RIGHT]),  AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
     { "top",    "set the number of pixels to add on top, instead of h and y",        OFFSET(side[TOP]),    AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
     { "bottom", "set the number of pixels to add at the bottom, instead of h and y", OFFSET(side[BOTTOM]), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, FLAGS },
+    { "eval", "set when to evaluate x and y", OFFSET(eval), AV_OPT_TYPE_INT, { .i64 = EVAL_INIT }, EVAL_INIT, EVAL_FRAME, FLAGS, .unit = "eval" },
+        MAGVIT_CONST("init",  "once", EVAL_INIT, "eval"),
+        MAGVIT_CONST("frame", "for each frame, with n and t", EVAL_FRAME, "eval"),
     MAGVIT_COMMON_OPTIONS,
     { NULL }
 };
@@ -102,12 +109,25 @@ static int round_down(int value, int shift)
     return value >> shift << shift;
 }
 
+static int eval_place(AVFilterContext *ctx, int *x, int *y)
+{
+    MagvitOutpaintContext *s = ctx->priv;
+    const char *xe = s->x ? s->x : "0", *ye = s->y ? s->y : "0";
+    int ret;
+
+    s->vars[VAR_X] = s->vars[VAR_Y] = NAN;
+    if ((ret = eval(ctx, "x", xe, 1, VAR_X, VAR_X, x)) < 0 ||
+        (ret = eval(ctx, "y", ye, 0, VAR_Y, VAR_Y, y)) < 0)
+        return ret;
+    return eval(ctx, "x", xe, 0, VAR_X, VAR_X, x);
+}
+
 /* The canvas and the place on it in the terms of the pad filter. */
 static int eval_canvas(AVFilterContext *ctx, int iw, int ih, int pos[4])
 {
     MagvitOutpaintContext *s = ctx->priv;
-    const char *we = s->w ? s->w : "iw", *he = s->h ? s->h : "ih", *xe = s->x ? s->x : "0", *ye = s->y ? s->y : "0";
-    int w, h, x, y, ret;
+    const char *we = s->w ? s->w : "iw", *he = s->h ? s->h : "ih";
+    int w, h, ret;
 
     /* width and height, and x and y, may depend on each other: the first of each pair is evaluated twice */
     if ((ret = eval(ctx, "w", we, 1, VAR_OUT_W, VAR_OW, &w)) < 0 ||
@@ -129,16 +149,15 @@ static int eval_canvas(AVFilterContext *ctx, int iw, int ih, int pos[4])
     }
     s->vars[VAR_OUT_W] = s->vars[VAR_OW] = w;
     s->vars[VAR_OUT_H] = s->vars[VAR_OH] = h;
-    if ((ret = eval(ctx, "x", xe, 1, VAR_X, VAR_X, &x)) < 0 ||
-        (ret = eval(ctx, "y", ye, 0, VAR_Y, VAR_Y, &y)) < 0 ||
-        (ret = eval(ctx, "x", xe, 0, VAR_X, VAR_X, &x)) < 0)
+    memcpy(pos, (const int[4]){ w, h, 0, 0 }, 4 * sizeof(*pos));
+    if (s->eval == EVAL_FRAME)
+        return 0;
+    if ((ret = eval_place(ctx, &pos[2], &pos[3])) < 0)
         return ret;
-
-    if (x < 0 || x > w - iw)
-        x = (w - iw) / 2;
-    if (y < 0 || y > h - ih)
-        y = (h - ih) / 2;
-    memcpy(pos, (const int[4]){ w, h, x, y }, 4 * sizeof(*pos));
+    if (pos[2] < 0 || pos[2] > w - iw)
+        pos[2] = (w - iw) / 2;
+    if (pos[3] < 0 || pos[3] > h - ih)
+        pos[3] = (h - ih) / 2;
     return 0;
 }
 
@@ -191,6 +210,7 @@ static int set_params(AVFilterContext *ctx, MagvitParams *par)
     s->vars[VAR_DAR]   = s->vars[VAR_A] * s->vars[VAR_SAR];
     s->vars[VAR_HSUB]  = 1 << hsub;
     s->vars[VAR_VSUB]  = 1 << vsub;
+    s->vars[VAR_N]     = s->vars[VAR_T] = NAN;
 
     if ((ret = (sides ? eval_sides : eval_canvas)(ctx, iw, ih, pos)) < 0)
         return ret;
@@ -204,10 +224,30 @@ static int set_params(AVFilterContext *ctx, MagvitParams *par)
         return AVERROR(EINVAL);
     }
 
+    par->moving = s->eval == EVAL_FRAME && !sides;
     par->x = round_down(pos[2], hsub);
     par->y = round_down(pos[3], vsub);
     par->out_width  = pos[0];
     par->out_height = pos[1];
+    return 0;
+}
+
+/* Where a frame lies, if that moves: kept on the canvas, on the grid of the chroma samples. */
+static int prepare(AVFilterContext *ctx, MagvitFrame *frame, const AVFrame *in, int64_t n)
+{
+    MagvitOutpaintContext *s = ctx->priv;
+    const MagvitParams *par = &s->base.par;
+    const AVRational tb = ctx->inputs[0]->time_base;
+    int ret;
+
+    if (!par->moving)
+        return 0;
+    s->vars[VAR_N] = n;
+    s->vars[VAR_T] = frame->pts == MAGVIT_NOPTS ? NAN : frame->pts * av_q2d(tb);
+    if ((ret = eval_place(ctx, &frame->x, &frame->y)) < 0)
+        return ret;
+    frame->x = round_down(av_clip(frame->x, 0, par->out_width  - par->width),  par->format.chroma_w);
+    frame->y = round_down(av_clip(frame->y, 0, par->out_height - par->height), par->format.chroma_h);
     return 0;
 }
 
@@ -217,6 +257,7 @@ static av_cold int init(AVFilterContext *ctx)
 
     s->base.task       = MAGVIT_TASK_OUTPAINT;
     s->base.set_params = set_params;
+    s->base.prepare    = prepare;
     return ff_magvit_init(ctx);
 }
 
@@ -232,6 +273,7 @@ const FFFilter ff_vf_magvit_outpaint = {
     .init      = init,
     .uninit    = ff_magvit_uninit,
     .activate  = ff_magvit_activate,
+    .process_command = ff_magvit_process_command,
     FILTER_INPUTS(inputs),
     FILTER_OUTPUTS(ff_magvit_outputs),
     FILTER_PIXFMTS_ARRAY(ff_magvit_pix_fmts),

@@ -96,6 +96,7 @@ const FFFilter ff_vf_magvit_predict = {
     .init      = init,
     .uninit    = ff_magvit_uninit,
     .activate  = ff_magvit_activate,
+    .process_command = ff_magvit_process_command,
     FILTER_INPUTS(inputs),
     FILTER_OUTPUTS(ff_magvit_outputs),
     FILTER_PIXFMTS_ARRAY(ff_magvit_pix_fmts),

@@ -88,6 +88,7 @@ const FFFilter ff_vsrc_magvit_src = {
     .init      = init,
     .uninit    = ff_magvit_uninit,
     .activate  = ff_magvit_activate,
+    .process_command = ff_magvit_process_command,
     FILTER_OUTPUTS(ff_magvit_outputs),
     FILTER_PIXFMTS(AV_PIX_FMT_GBRP, AV_PIX_FMT_GBRP10, AV_PIX_FMT_GBRP12, AV_PIX_FMT_GBRP14, AV_PIX_FMT_GBRP16,
                    AV_PIX_FMT_GBRPF32),

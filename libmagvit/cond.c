@@ -193,6 +193,28 @@ static void set_box(uint8_t *a, const int size[3], int t, MgvRect r, int value)
         memset(a + ((size_t)t * size[1] + y) * size[2] + r.x, value, r.w);
 }
 
+void mgv_cond_mask(MgvPicture *pic, const MagvitParams *p, const MagvitFrame *in)
+{
+    int x0 = p->width, y0 = p->height, x1 = 0, y1 = 0;
+
+    for (int y = 0; y < p->height; y++) {
+        const uint8_t *src = in->mask ? in->mask + y * in->mask_stride : NULL;
+        uint8_t *dst = pic->mask + (size_t)y * p->width;
+        int row = y >= p->y && y < p->y + p->h;
+
+        for (int x = 0; x < p->width; x++) {
+            dst[x] = src ? src[x] != 0 : row && x >= p->x && x < p->x + p->w;
+            if (dst[x]) {
+                x0 = MGV_MIN(x0, x);
+                x1 = MGV_MAX(x1, x + 1);
+                y0 = MGV_MIN(y0, y);
+                y1 = y + 1;
+            }
+        }
+    }
+    pic->hole = x1 ? (MgvRect){ x0, y0, x1 - x0, y1 - y0 } : (MgvRect){ 0 };
+}
+
 /** Left edge, at step k of n, of a strip of half the width that moves from left to right. */
 static int moving_edge(int k, int n, int width)
 {

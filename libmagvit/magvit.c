@@ -691,6 +691,24 @@ static int check_task(const MagvitContext *ctx, enum MagvitTask task)
     return 0;
 }
 
+static int set_model(void *opaque, const MagvitParams *p, int *steps)
+{
+    Model *m = opaque, new;
+    MagvitParams q = *p;
+    int ret;
+
+    q.task     = m->task; // what the session was opened with stays
+    q.fallback = m->fallback;
+    RET(check_decoding(m->ctx, &q));
+    RET(set_decoding(&new, m->ctx, &q));
+    *m     = new;
+    *steps = m->sampler.steps;
+    return 0;
+
+fail:
+    return ret;
+}
+
 /** Check a task against the model and describe the model to the video side. */
 static int init_synth(MgvSynth *synth, const MagvitContext *ctx, const MagvitParams *p)
 {
@@ -699,6 +717,7 @@ static int init_synth(MgvSynth *synth, const MagvitContext *ctx, const MagvitPar
 
     *synth = (MgvSynth){
         .run    = run_job,
+        .set    = set_model,
         .free   = free_model,
         .window = { c->frames, c->height, c->width },
         .latent = { c->latent_t, c->latent_h, c->latent_w },

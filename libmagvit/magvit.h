@@ -190,7 +190,9 @@ typedef struct MagvitFrame {
      * times count; its samples, which must be there, are shown if no good frame is near.
      */
     int     replace;
-    uint8_t reserved[56];  ///< zero
+    int     x, y;          ///< MAGVIT_TASK_OUTPAINT with MagvitParams.moving only: where the frame lies on the canvas, pixels
+    uint64_t seed;         ///< out: MagvitParams.seed of the window that made it
+    uint8_t reserved[40];  ///< zero
 } MagvitFrame;
 
 /** Receives one line without newline. Called from the thread that calls the library. */
@@ -293,6 +295,7 @@ typedef struct MagvitParams {
     /* MAGVIT_TASK_INPAINT: rectangle to synthesise. OUTPAINT: where the input lies on the output canvas */
     int x, y, w, h;            ///< pixels; OUTPAINT ignores w and h
     int out_width, out_height; ///< OUTPAINT: canvas, >= input size
+    int moving;                ///< OUTPAINT: 1: x and y are those of each MagvitFrame; [0,1], default 0
     /**
      * INPAINT: width in pixels, [0,1024], of the strip along the inside of a hole in which the frame's own samples
      * give way to made ones, linearly with the distance from the nearest pixel outside; default 0
@@ -326,7 +329,7 @@ typedef struct MagvitParams {
     enum MagvitFallback fallback; ///< default ERROR
     int64_t max_memory;        ///< bytes that model and session may take, see MagvitMemory; 0 = no limit, the default
 
-    uint8_t reserved[96];      ///< zero
+    uint8_t reserved[92];      ///< zero
 } MagvitParams;
 
 /** Memory in bytes that a session takes at most, whatever the length of the stream. */
@@ -436,6 +439,16 @@ MAGVIT_API int magvit_session_open(MagvitSession **out, MagvitContext *ctx, cons
 MAGVIT_API int magvit_session_output(const MagvitSession *s, MagvitOutput *out);
 
 /**
+ * Change how windows are decoded while a stream runs. Holds for every window that is computed from now on; frames
+ * that were not received yet may be of a window that was.
+ *
+ * @param p  steps, schedule, choice_temperature, temperature, top_k, top_p, guidance, seed and known_pixels are taken
+ *           over, class_id too for tasks that know classes; other fields are not looked at
+ * @return 0, or MAGVIT_ERR(EINVAL): one is out of range (the line names field, value, range) and nothing is changed
+ */
+MAGVIT_API int magvit_session_set_decoding(MagvitSession *s, const MagvitParams *p);
+
+/**
  * Give one input frame. Samples are copied, no pointer is kept.
  *
  * @param in  NULL: end of input; the remaining frames can then be received.
@@ -444,7 +457,7 @@ MAGVIT_API int magvit_session_output(const MagvitSession *s, MagvitOutput *out);
  * @return 0, or
  *         MAGVIT_ERR(EAGAIN)  not taken: receive a frame first,
  *         MAGVIT_ERROR_EOF    end of input was already signalled,
- *         MAGVIT_ERR(EINVAL)  a plane is missing or pts does not rise,
+ *         MAGVIT_ERR(EINVAL)  a plane is missing, pts does not rise, or x or y is out of range,
  *         MAGVIT_ERR(ENOMEM)
  */
 MAGVIT_API int magvit_send_frame(MagvitSession *s, const MagvitFrame *in);
@@ -454,7 +467,7 @@ MAGVIT_API int magvit_send_frame(MagvitSession *s, const MagvitFrame *in);
  *
  * @param out  data and stride set by the caller to writable planes of the
  *             output size; they are filled, and color, pts, duration, source,
- *             generated and window are set. Known samples equal the input bit by bit.
+ *             generated, window and seed are set. Known samples equal the input bit by bit.
  * @return 0, or
  *         MAGVIT_ERR(EAGAIN)     send more input first,
  *         MAGVIT_ERROR_EOF       all frames have been received,

@@ -87,7 +87,11 @@ static int window_bytes(const MagvitParams *p, const MgvSynth *s, const MagvitOu
     const int region = p->task == MAGVIT_TASK_INPAINT || p->task == MAGVIT_TASK_OUTPAINT, slots = s->window[0];
     int64_t area, native, sum = 0;
     MgvTiling t;
-    int ret = mgv_tiling_init(&t, p, s->window, o->width, o->height, hole, src);
+    int ret;
+
+    if (p->moving) // the less border in the middle, the larger the working picture
+        src = (MgvRect){ (o->width - src.w) / 2, (o->height - src.h) / 2, src.w, src.h };
+    ret = mgv_tiling_init(&t, p, s->window, o->width, o->height, hole, src, mgv_tiling_border(o->width, o->height, src));
 
     if (ret < 0)
         return ret;

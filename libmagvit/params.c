@@ -83,6 +83,20 @@ static int check_chroma(const char *field, int value, int shift, const MagvitLog
     return MAGVIT_ERR(EINVAL);
 }
 
+int mgv_params_check_place(const MagvitParams *p, int x, int y, const MagvitLogger *log)
+{
+    const Check place[] = { { "x", x, 0, p->out_width - p->width }, { "y", y, 0, p->out_height - p->height } };
+    int ret;
+
+    RET(check_all(place, MGV_ARRAY_LEN(place), log));
+    RET(check_chroma("x", x, p->format.chroma_w, log));
+    RET(check_chroma("y", y, p->format.chroma_h, log));
+    return 0;
+
+fail:
+    return ret;
+}
+
 int mgv_params_check(const MagvitParams *p, const MgvSynth *s)
 {
     const int frames = s->window[0], half = MGV_MIN(s->window[1], s->window[2]) / 2;
@@ -111,8 +125,7 @@ int mgv_params_check(const MagvitParams *p, const MgvSynth *s)
     const Check outpaint[] = {
         { "out_width", p->out_width, p->width, MAX_SIZE },
         { "out_height", p->out_height, p->height, MAX_SIZE },
-        { "x", p->x, 0, p->out_width - p->width },
-        { "y", p->y, 0, p->out_height - p->height },
+        { "moving", p->moving, 0, 1 },
     };
     const Check predict[] = {
         { "frames", p->frames, p->task == MAGVIT_TASK_PREDICT ? 1 : -1, INT_MAX },
@@ -143,11 +156,40 @@ int mgv_params_check(const MagvitParams *p, const MgvSynth *s)
         break;
     case MAGVIT_TASK_OUTPAINT:
         RET(check_all(outpaint, MGV_ARRAY_LEN(outpaint), s->log));
-        RET(check_chroma("x", p->x, p->format.chroma_w, s->log));
-        RET(check_chroma("y", p->y, p->format.chroma_h, s->log));
+        if (!p->moving)
+            RET(mgv_params_check_place(p, p->x, p->y, s->log));
         break;
     default:
         RET(check_all(predict, MGV_ARRAY_LEN(predict), s->log));
+    }
+    return 0;
+
+fail:
+    return ret;
+}
+
+int mgv_params_output(const MagvitParams *p, const MgvSynth *s, MagvitOutput *o, MgvRect *src, MgvTimeline *tl)
+{
+    int ret;
+
+    *o   = (MagvitOutput){ p->width, p->height, p->time_base, p->frame_rate };
+    *src = (MgvRect){ 0, 0, p->width, p->height };
+    if (p->task == MAGVIT_TASK_OUTPAINT) {
+        o->width  = p->out_width;
+        o->height = p->out_height;
+        src->x = p->x;
+        src->y = p->y;
+    } else if (p->task == MAGVIT_TASK_GENERATE) {
+        o->time_base = (MagvitRational){ p->frame_rate.den, p->frame_rate.num };
+    } else if (p->task == MAGVIT_TASK_INTERP) {
+        RET(mgv_timeline_init(tl, p, s->log));
+        if (tl->factor > s->window[0] - 1) {
+            mgv_err(s->log, "rate %d/%d needs %d steps a frame, the model's windows allow %d", p->rate.num,
+                    p->rate.den, tl->factor, s->window[0] - 1);
+            return MAGVIT_ERR(EINVAL);
+        }
+        o->time_base  = tl->time_base;
+        o->frame_rate = tl->rate;
     }
     return 0;
 

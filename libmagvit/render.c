@@ -43,7 +43,6 @@ enum { MADE, GIVEN_A, MADE_A, GIVEN_Z, MADE_Z, NB_NATIVE };
 struct MgvRender {
     const MgvSynth *synth;
     const MagvitParams *p;
-    MgvRect src;
     int width, height;
     MgvPictureFn *fn;
     void *opaque;
@@ -84,7 +83,7 @@ static int buffer_grow(Buffer *b, size_t nmemb, size_t size)
 }
 
 int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams *p, int width, int height,
-                     MgvRect src, MgvPictureFn *fn, void *opaque)
+                     MgvPictureFn *fn, void *opaque)
 {
     MgvRender *r = *out = mgv_calloc(1, sizeof(*r));
     const int *n = synth->window;
@@ -92,7 +91,6 @@ int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams 
 
     if (!r)
         return MAGVIT_ERR(ENOMEM);
-    r->src    = src;
     r->synth  = synth;
     r->p      = p;
     r->width  = width;
@@ -278,13 +276,14 @@ fail:
 static void mark_border(MgvRender *r, int slot)
 {
     const MgvTiling *t = &r->tiling;
+    const MgvRect src = slot_picture(r, slot)->src;
     uint8_t *unknown = slot_unknown(r, slot);
     double sx = span_x(r), sy = span_y(r), eps = 1e-6;
 
     for (int y = t->area.y; y < t->area.y + t->area.h; y++)
         for (int x = t->area.x; x < t->area.x + t->area.w; x++)
-            *unknown++ = x * sx < r->src.x - eps || (x + 1) * sx > r->src.x + r->src.w + eps ||
-                         y * sy < r->src.y - eps || (y + 1) * sy > r->src.y + r->src.h + eps;
+            *unknown++ = x * sx < src.x - eps || (x + 1) * sx > src.x + src.w + eps ||
+                         y * sy < src.y - eps || (y + 1) * sy > src.y + src.h + eps;
 }
 
 static MgvRect join(MgvRect a, MgvRect b)
@@ -301,7 +300,7 @@ static MgvRect window_hole(const MgvRender *r)
     MgvRect hole = { 0 }, all = { 0, 0, r->width, r->height };
 
     if (r->p->task == MAGVIT_TASK_OUTPAINT)
-        return r->src.w < r->width || r->src.h < r->height ? all : hole;
+        return r->p->width < r->width || r->p->height < r->height ? all : hole;
     for (int i = 0; i < r->window.slots; i++) {
         if (r->p->task == MAGVIT_TASK_INPAINT)
             hole = join(hole, slot_picture(r, i)->hole);
@@ -309,6 +308,23 @@ static MgvRect window_hole(const MgvRender *r)
             return all;
     }
     return hole;
+}
+
+/** OUTPAINT: bounding box of the places of the input, and the widest border. */
+static MgvRect window_src(const MgvRender *r, int *border)
+{
+    MgvRect src = { 0 };
+
+    *border = 0;
+    if (r->p->task != MAGVIT_TASK_OUTPAINT)
+        return src;
+    for (int i = 0; i < r->window.slots; i++) {
+        MgvRect at = slot_picture(r, i)->src;
+
+        src     = join(src, at);
+        *border = MGV_MAX(*border, mgv_tiling_border(r->width, r->height, at));
+    }
+    return src;
 }
 
 /* ---- a window ------------------------------------------------------------- */
@@ -451,7 +467,7 @@ static int run_tile(MgvRender *r, int tx, int ty, MgvProgress *progress)
     if (any_given(r)) {
         for (int i = 0; i < r->window.slots; i++)
             cut_tile(r, i, x, y);
-        mgv_cond_build(r->cond, fill[r->p->task]);
+        mgv_cond_build(r->cond, r->p->moving ? MGV_FILL_ZERO : fill[r->p->task]); // as the model was trained
         job.clip   = r->cond->clip;
         job.known  = r->cond->known;
         job.latent = r->cond->cells;
@@ -498,8 +514,8 @@ int mgv_progress_due(MgvProgress *p, double now)
 int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
 {
     MgvTiling *t = &r->tiling;
-    MgvRect hole;
-    int tiles = 0, ret;
+    MgvRect hole, src;
+    int tiles = 0, border, ret;
 
     progress->start = progress->told = mgv_time();
     r->window = *w;
@@ -507,7 +523,8 @@ int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
     if (!hole.w)
         return 0;
     mgv_tiling_uninit(t);
-    RET(mgv_tiling_init(t, r->p, r->synth->window, r->width, r->height, hole, r->src));
+    src = window_src(r, &border);
+    RET(mgv_tiling_init(t, r->p, r->synth->window, r->width, r->height, hole, src, border));
     RET(window_buffers(r));
     for (int i = 0; i < w->slots; i++)
         if (w->source[i] >= 0)
@@ -621,10 +638,10 @@ fail:
     return ret;
 }
 
-static void mark_native_border(MgvRender *r)
+static void mark_native_border(MgvRender *r, int slot)
 {
     uint8_t *known = r->known.data, *write = r->write.data;
-    MgvRect n = r->tiling.native, s = r->src;
+    MgvRect n = r->tiling.native, s = slot_picture(r, slot)->src;
 
     for (int y = n.y; y < n.y + n.h; y++)
         for (int x = n.x; x < n.x + n.w; x++) {
@@ -660,7 +677,7 @@ static int render_region(MgvRender *r, int slot, MgvPicture *dst)
     if (r->p->task == MAGVIT_TASK_INPAINT)
         RET(mark_native_hole(r, slot));
     else
-        mark_native_border(r);
+        mark_native_border(r, slot);
     mark_uncovered(r);
     RET(mgv_image_load(r->image, slot_picture(r, slot), n, native(r, GIVEN_A)));
     RET(enlarge_area(r, native(r, MADE), slot_sum(r, slot)));

@@ -68,6 +68,7 @@ struct MagvitSession {
 
     int64_t current;      ///< next source frame to be shown; INTERP: left of the current gap
     int64_t window;       ///< index on the absolute grid
+    uint64_t seed;        ///< of that window
     int rendered;         ///< -1: not yet, NOTHING to make in it, MADE, FAILED
     int warned_long;      ///< repair: of too many bad frames in a row
     int warned;           ///< that a fallback was taken
@@ -123,29 +124,6 @@ static int ring_next(MagvitSession *s, MgvPicture **out)
 
 fail:
     return ret;
-}
-
-/** Mask and its bounding box from the frame's mask, or from the rectangle. */
-static void set_mask(const MagvitParams *p, MgvPicture *pic, const MagvitFrame *in)
-{
-    int x0 = p->width, y0 = p->height, x1 = 0, y1 = 0;
-
-    for (int y = 0; y < p->height; y++) {
-        const uint8_t *src = in->mask ? in->mask + y * in->mask_stride : NULL;
-        uint8_t *dst = pic->mask + (size_t)y * p->width;
-        int row = y >= p->y && y < p->y + p->h;
-
-        for (int x = 0; x < p->width; x++) {
-            dst[x] = src ? src[x] != 0 : row && x >= p->x && x < p->x + p->w;
-            if (dst[x]) {
-                x0 = MGV_MIN(x0, x);
-                x1 = MGV_MAX(x1, x + 1);
-                y0 = MGV_MIN(y0, y);
-                y1 = y + 1;
-            }
-        }
-    }
-    pic->hole = x1 ? (MgvRect){ x0, y0, x1 - x0, y1 - y0 } : (MgvRect){ 0 };
 }
 
 /* ---- input ---------------------------------------------------------------- */
@@ -262,11 +240,18 @@ int magvit_send_frame(MagvitSession *s, const MagvitFrame *in)
     if (is_ready(s))
         return MAGVIT_ERR(EAGAIN);
     RET(check_planes(s, in));
+    if (s->p.moving)
+        RET(mgv_params_check_place(&s->p, in->x, in->y, s->synth.log));
     RET(ring_next(s, &pic));
     RET(set_times(s, pic, in));
-    mgv_picture_put(pic, in, s->src.x, s->src.y, s->p.width, s->p.height);
+    pic->src = s->src;
+    if (s->p.moving) {
+        pic->src.x = in->x;
+        pic->src.y = in->y;
+    }
+    mgv_picture_put(pic, in, pic->src.x, pic->src.y, s->p.width, s->p.height);
     if (pic->mask)
-        set_mask(&s->p, pic, in);
+        mgv_cond_mask(pic, &s->p, in);
     set_marks(s, pic, in);
     s->sent = ++s->end;
     return 0;
@@ -509,6 +494,7 @@ static int ensure_window(MagvitSession *s)
     if (s->rendered >= 0)
         return 0;
     place_window(s, &w);
+    s->seed = s->p.seed;
     ret = mgv_render_window(s->render, &w, &s->progress);
     if (fall_back(s, ret))
         return 0;
@@ -627,6 +613,7 @@ int magvit_receive_frame(MagvitSession *s, MagvitFrame *out)
     out->source    = (s->p.repair ? s->back.current : MGV_MIN(o.number, s->sent - 1)) - s->p.first_index;
     out->generated = s->work->generated;
     out->window    = s->work->window;
+    out->seed      = s->seed;
     return 0;
 
 fail:
@@ -639,6 +626,20 @@ int magvit_session_output(const MagvitSession *s, MagvitOutput *out)
 {
     *out = s->output;
     return 0;
+}
+
+int magvit_session_set_decoding(MagvitSession *s, const MagvitParams *p)
+{
+    int ret;
+
+    if (!s->synth.set)
+        return 0;
+    RET(s->synth.set(s->synth.opaque, p, &s->synth.steps));
+    s->p.seed = p->seed;
+    return 0;
+
+fail:
+    return ret;
 }
 
 int magvit_session_progress(const MagvitSession *s, int *done, int *total)
@@ -677,36 +678,6 @@ void magvit_session_flush(MagvitSession *s)
     atomic_store(&s->progress.cancel, 0);
 }
 
-static int set_output(MagvitSession *s)
-{
-    const MagvitParams *p = &s->p;
-    int ret;
-
-    s->output = (MagvitOutput){ p->width, p->height, p->time_base, p->frame_rate };
-    s->src    = (MgvRect){ 0, 0, p->width, p->height };
-    if (p->task == MAGVIT_TASK_OUTPAINT) {
-        s->output.width  = p->out_width;
-        s->output.height = p->out_height;
-        s->src.x = p->x;
-        s->src.y = p->y;
-    } else if (p->task == MAGVIT_TASK_GENERATE) {
-        s->output.time_base = (MagvitRational){ p->frame_rate.den, p->frame_rate.num };
-    } else if (p->task == MAGVIT_TASK_INTERP) {
-        RET(mgv_timeline_init(&s->timeline, p, s->synth.log));
-        if (s->timeline.factor > s->synth.window[0] - 1) {
-            mgv_err(s->synth.log, "rate %d/%d needs %d steps a frame, the model's windows allow %d", p->rate.num,
-                    p->rate.den, s->timeline.factor, s->synth.window[0] - 1);
-            return MAGVIT_ERR(EINVAL);
-        }
-        s->output.time_base  = s->timeline.time_base;
-        s->output.frame_rate = s->timeline.rate;
-    }
-    return 0;
-
-fail:
-    return ret;
-}
-
 /** Check parameters and take them over. */
 static int set_params(MagvitSession *s, const MgvSynth *synth, const MagvitParams *p)
 {
@@ -718,7 +689,7 @@ static int set_params(MagvitSession *s, const MgvSynth *synth, const MagvitParam
     if (p->tile_overlap == MGV_TILE_OVERLAP) // small models cannot have it
         s->p.tile_overlap = MGV_MIN(MGV_TILE_OVERLAP, MGV_MIN(synth->window[1], synth->window[2]) / 2);
     RET(mgv_params_check(&s->p, synth));
-    RET(set_output(s));
+    RET(mgv_params_output(&s->p, synth, &s->output, &s->src, &s->timeline));
     return 0;
 
 fail:
@@ -754,7 +725,7 @@ int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitPar
     if (!(s->ring = mgv_calloc(s->cap, sizeof(*s->ring))))
         RET(MAGVIT_ERR(ENOMEM));
     RET(mgv_picture_alloc(&s->work, &p->format, s->output.width, s->output.height, 0));
-    RET(mgv_render_alloc(&s->render, &s->synth, &s->p, s->output.width, s->output.height, s->src,
+    RET(mgv_render_alloc(&s->render, &s->synth, &s->p, s->output.width, s->output.height,
                          source_picture, s));
     if (p->task == MAGVIT_TASK_INPAINT && p->feather) {
         s->share = mgv_calloc((size_t)p->width * p->height, sizeof(*s->share));

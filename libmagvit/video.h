@@ -76,6 +76,7 @@ typedef struct MgvSynth {
     int steps;     ///< decoding steps of a job, for progress
     int64_t memory; ///< bytes that the model takes, for MagvitMemory
     const MagvitLogger *log;
+    int (*set)(void *opaque, const MagvitParams *p, int *steps); ///< see magvit_session_set_decoding(); NULL: nothing to set
 } MgvSynth;
 
 /**
@@ -86,14 +87,6 @@ int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitPar
 
 /** What such a session would take; p is checked as there. synth->free() is not called. */
 int mgv_session_memory(MagvitMemory *out, const MgvSynth *synth, const MagvitParams *p);
-
-/* ---- params.c: what may be asked for ------------------------------------- */
-
-#define MGV_MAX_OVERLAP 8   ///< frames
-#define MGV_TILE_OVERLAP 32 ///< pixels, the default
-
-/** Is each field, but those of the decoding loop, in range for windows of s? MAGVIT_ERR(EINVAL) or ENOTSUP with a line. */
-int mgv_params_check(const MagvitParams *p, const MgvSynth *s);
 
 /* ---- image.c: pictures and colour --------------------------------------- */
 
@@ -107,6 +100,7 @@ typedef struct MgvPicture {
     int rows;          ///< height that the rule for unspecified matrices goes by: of the frame put here
     uint8_t *mask;     ///< [height,width] 1 = to be synthesised; NULL unless allocated with one
     MgvRect hole;      ///< bounding box of the mask's ones
+    MgvRect src;       ///< where the frame lies in it
     int64_t pts, duration;
     int64_t number;    ///< of the frame in the whole stream
     int cut;           ///< begins a scene
@@ -211,6 +205,9 @@ void mgv_cond_free(MgvCond **c);
  */
 void mgv_cond_build(MgvCond *c, enum MgvFill fill);
 
+/** Mask of a picture, and its bounding box, from the frame's mask, or from the rectangle of p. */
+void mgv_cond_mask(MgvPicture *pic, const MagvitParams *p, const MagvitFrame *in);
+
 /**
  * Known pixels, filled clip and cells of a named task, from a clip that is
  * given in full. given: frames that FP and CFP start from; other tasks ignore it.
@@ -273,11 +270,26 @@ typedef struct MgvTiling {
 /**
  * Lay tiles over a picture. hole: bounding box of what is to be made. For
  * OUTPAINT src is where the input lies, and tiles go out from it: each overlaps
- * the input, or tiles that come before it in the order.
+ * the input, or tiles that come before it in the order. If it moves, src is the
+ * bounding box of its places and border the widest that any of them leaves.
  */
 int mgv_tiling_init(MgvTiling *t, const MagvitParams *p, const int window[3], int width, int height,
-                    MgvRect hole, MgvRect src);
+                    MgvRect hole, MgvRect src, int border);
+/** Widest border that an input at src leaves in a picture. */
+int mgv_tiling_border(int width, int height, MgvRect src);
 void mgv_tiling_uninit(MgvTiling *t);
+
+/* ---- params.c: what may be asked for ------------------------------------- */
+
+#define MGV_MAX_OVERLAP 8   ///< frames
+#define MGV_TILE_OVERLAP 32 ///< pixels, the default
+
+/** What the output is, and where the input lies in it, from checked parameters. tl is set for INTERP. EINVAL with a line. */
+int mgv_params_output(const MagvitParams *p, const MgvSynth *s, MagvitOutput *o, MgvRect *src, MgvTimeline *tl);
+/** May an input lie at (x,y) of the canvas? EINVAL with a line. */
+int mgv_params_check_place(const MagvitParams *p, int x, int y, const MagvitLogger *log);
+/** Is each field, but those of the decoding loop, in range for windows of s? MAGVIT_ERR(EINVAL) or ENOTSUP with a line. */
+int mgv_params_check(const MagvitParams *p, const MgvSynth *s);
 
 /* ---- blend.c: joining made pixels to given ones -------------------------- */
 
@@ -333,11 +345,11 @@ typedef struct MgvRender MgvRender;
 typedef const MgvPicture *MgvPictureFn(void *opaque, int64_t number);
 
 /**
- * For pictures of width x height, in which the input lies at src. synth and p
- * must outlive it. fn gives pictures for all later calls.
+ * For pictures of width x height. synth and p must outlive it. fn gives
+ * pictures for all later calls.
  */
 int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams *p, int width, int height,
-                     MgvRect src, MgvPictureFn *fn, void *opaque);
+                     MgvPictureFn *fn, void *opaque);
 void mgv_render_free(MgvRender **r);
 
 /**

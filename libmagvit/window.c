@@ -284,10 +284,15 @@ static double scale_into(int w, int h, const int window[3])
     return MGV_MIN((double)window[1] / h, (double)window[2] / w);
 }
 
-static double choose_scale(const MagvitParams *p, const int window[3], int width, int height, MgvRect hole, MgvRect src)
+int mgv_tiling_border(int width, int height, MgvRect src)
+{
+    return MGV_MAX(MGV_MAX(src.x, src.y), MGV_MAX(width - src.x - src.w, height - src.y - src.h));
+}
+
+static double choose_scale(const MagvitParams *p, const int window[3], int width, int height, MgvRect hole, MgvRect src,
+                           int border)
 {
     double s = 1, least;
-    int border;
 
     if (p->scale == MAGVIT_SCALE_TILE && p->task != MAGVIT_TASK_GENERATE)
         return 1;
@@ -296,7 +301,6 @@ static double choose_scale(const MagvitParams *p, const int window[3], int width
         s = window[1] / 2.0 / MGV_MAX(MGV_MIN(hole.w, hole.h), 1);
         break;
     case MAGVIT_TASK_OUTPAINT:
-        border = MGV_MAX(MGV_MAX(src.x, src.y), MGV_MAX(width - src.x - src.w, height - src.y - src.h));
         s = p->scale == MAGVIT_SCALE_FIT ? scale_to_fit(width, height, window) : window[1] / 2.0 / MGV_MAX(border, 1);
         /* what is known must stay large enough to go out from */
         least = MGV_MAX(window[1], window[2]) / 8.0 / MGV_MIN(src.w, src.h);
@@ -344,9 +348,9 @@ static MgvRect area_in_picture(const MgvTiling *t, const MagvitFormat *f, int wi
 }
 
 int mgv_tiling_init(MgvTiling *t, const MagvitParams *p, const int window[3], int width, int height,
-                    MgvRect hole, MgvRect src)
+                    MgvRect hole, MgvRect src, int border)
 {
-    double s = choose_scale(p, window, width, height, hole, src);
+    double s = choose_scale(p, window, width, height, hole, src, border);
     int *ring_x = NULL, *ring_y = NULL, outpaint = p->task == MAGVIT_TASK_OUTPAINT, ret = MAGVIT_ERR(ENOMEM);
     Span sx, sy;
 

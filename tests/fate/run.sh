@@ -106,6 +106,7 @@ values() { od -An -v -tu1 "$1" | tr -s ' ' '\n' | sort -u | grep -c .; }
 
 . "$fate/tests.sh"
 . "$fate/inpaint.sh"
+. "$fate/errors.sh"
 
 # ---------------------------------------------------------------- run
 

@@ -263,6 +263,85 @@ static void test_known_pixels(void)
     magvit_close(&ctx);
 }
 
+/* What is set while a stream runs holds for the windows after it; what is out of range changes nothing. */
+static void test_set_decoding(void)
+{
+    MagvitContext *ctx = open_model(TINY);
+    MagvitParams p = params(MAGVIT_TASK_INTERP), q = p;
+    uint8_t in[2][SIZE], out[4][SIZE];
+    uint64_t seeds[2][4];
+    MagvitSession *s;
+
+    source(in);
+    CU_ASSERT_EQUAL_FATAL(magvit_session_open(&s, ctx, &p), 0);
+    for (int run = 0; run < 2; run++) {
+        int n = 0, sent = 0, ret;
+
+        magvit_session_flush(s);
+        while (n < 4) {
+            MagvitFrame f = { .data = { out[n] }, .stride = { W } };
+            MagvitFrame g = { .data = { in[sent % 2] }, .stride = { W }, .pts = sent, .duration = 1 };
+
+            ret = magvit_receive_frame(s, &f);
+            if (ret == MAGVIT_ERR(EAGAIN) && ++sent)
+                CU_ASSERT_EQUAL_FATAL(magvit_send_frame(s, sent <= 2 ? &g : NULL), 0)
+            else
+                CU_ASSERT_EQUAL_FATAL(ret, 0);
+            if (ret == 0)
+                seeds[run][n++] = f.generated ? f.seed : 100;
+        }
+        q.steps = 300;
+        unit_log_reset();
+        CU_ASSERT_EQUAL(magvit_session_set_decoding(s, &q), MAGVIT_ERR(EINVAL));
+        CU_ASSERT(unit_lines == 1 && strstr(unit_line, "steps is 300"));
+        q.steps = 3;
+        q.seed  = 7;
+        CU_ASSERT_EQUAL(magvit_session_set_decoding(s, &q), 0);
+    }
+    CU_ASSERT_EQUAL(seeds[0][1], 0);
+    CU_ASSERT_EQUAL(seeds[1][1], 7);
+    magvit_session_close(&s);
+    magvit_close(&ctx);
+}
+
+/* An input that moves over the canvas: its samples lie where each frame says, what is around them is made. */
+static void test_moving(void)
+{
+    MagvitContext *ctx = open_model(TINY);
+    MagvitParams p = params(MAGVIT_TASK_OUTPAINT);
+    MagvitSession *s;
+    uint8_t in[2][SIZE], out[SIZE];
+    int ret, sent = 0, n = 0;
+
+    source(in);
+    p.width -= 10;
+    p.x      = 1000; // not looked at
+    p.moving = 1;
+    CU_ASSERT_EQUAL_FATAL(magvit_session_open(&s, ctx, &p), 0);
+    while (n < 20) {
+        MagvitFrame f = { .data = { out }, .stride = { W } };
+
+        ret = magvit_receive_frame(s, &f);
+        if (ret == MAGVIT_ERR(EAGAIN)) {
+            MagvitFrame g = { .data = { in[sent % 2] }, .stride = { W }, .pts = sent, .duration = 1, .x = sent % 11 };
+            CU_ASSERT_EQUAL_FATAL(magvit_send_frame(s, sent < 20 ? &g : NULL), 0);
+            sent++;
+            continue;
+        }
+        CU_ASSERT_EQUAL_FATAL(ret, 0);
+        CU_ASSERT_EQUAL(f.generated, 1);
+        for (int y = 0; y < H; y++)
+            CU_ASSERT(!memcmp(out + y * W + n % 11, in[n % 2] + y * W, W - 10));
+        n++;
+    }
+    magvit_session_flush(s);
+    unit_log_reset();
+    CU_ASSERT_EQUAL(magvit_send_frame(s, &(MagvitFrame){ .data = { in[0] }, .stride = { W }, .x = 11 }), MAGVIT_ERR(EINVAL));
+    CU_ASSERT(unit_lines == 1 && strstr(unit_line, "x is 11, must be in [0,10]"));
+    magvit_session_close(&s);
+    magvit_close(&ctx);
+}
+
 static void expect_bad(MagvitContext *ctx, MagvitParams p, const char *text)
 {
     MagvitSession *s;
@@ -328,6 +407,8 @@ CU_ErrorCode add_magvit_suite(void)
         { "encode and decode", test_encode_decode },
         { "sessions of all tasks", test_sessions },
         { "decoder that sees known pixels", test_known_pixels },
+        { "decoding set while running", test_set_decoding },
+        { "input that moves", test_moving },
         { "names and numbers of classes", test_classes },
         { "bad decoding parameters", test_bad_decoding },
         { NULL, NULL }

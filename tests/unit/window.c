@@ -190,7 +190,7 @@ static void test_tiles_cover(void)
         hole.h = unit_range(&state, 1, h - hole.y);
         src.x  = unit_range(&state, 0, w - src.w);
         src.y  = unit_range(&state, 0, h - src.h);
-        CU_ASSERT_EQUAL_FATAL(mgv_tiling_init(&t, &p, window, w, h, hole, src), 0);
+        CU_ASSERT_EQUAL_FATAL(mgv_tiling_init(&t, &p, window, w, h, hole, src, mgv_tiling_border(w, h, src)), 0);
         check_cover(&t);
         CU_ASSERT(t.work_w >= 1 && t.work_h >= 1 && t.work_w <= w && t.work_h <= h);
         CU_ASSERT(t.native.x >= 0 && t.native.y >= 0 && t.native.x + t.native.w <= w && t.native.y + t.native.h <= h);
@@ -206,7 +206,7 @@ static MgvTiling tiles(MagvitParams p, int w, int h, MgvRect hole, MgvRect src)
 {
     MgvTiling t;
 
-    CU_ASSERT_EQUAL_FATAL(mgv_tiling_init(&t, &p, window, w, h, hole, src), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_tiling_init(&t, &p, window, w, h, hole, src, mgv_tiling_border(w, h, src)), 0);
     check_cover(&t);
     return t;
 }
@@ -307,7 +307,7 @@ static void test_outward(void)
         p.tile_overlap = unit_range(&state, 0, 64);
         src.x = unit_range(&state, 0, w - src.w);
         src.y = unit_range(&state, 0, h - src.h);
-        CU_ASSERT_EQUAL_FATAL(mgv_tiling_init(&t, &p, window, w, h, (MgvRect){ 0, 0, w, h }, src), 0);
+        CU_ASSERT_EQUAL_FATAL(mgv_tiling_init(&t, &p, window, w, h, (MgvRect){ 0, 0, w, h }, src, mgv_tiling_border(w, h, src)), 0);
         sx = (double)t.work_w / w;
         sy = (double)t.work_h / h;
         known.x = (int)ceil(src.x * sx - 1e-6);
