@@ -188,6 +188,7 @@ check: all tests
 	$(if $(filter yes,$(CONFIG_TESTS)),run training env PYTHON="$(PYTHON)" sh $(SRC_PATH)/tests/training.sh;) \
 	if test -x build/ffmpeg/ffmpeg && test -f $(SRC_PATH)/tests/fate/run.sh; then \
 	    run fate $(MAKE) -s fate; \
+	    if test -x build/preload/ffmpeg; then run fate-preload $(MAKE) -s fate FFMPEG=build/preload/ffmpeg; fi; \
 	fi; \
 	echo "$$pass passed, $$fail failed"; test $$fail = 0
 
@@ -195,6 +196,10 @@ FFMPEG ?= $(or $(wildcard build/ffmpeg/ffmpeg),$(wildcard $(FFMPEG_SRC:%=%/ffmpe
 fate: all
 	test -n "$(FFMPEG)" || { echo "no patched ffmpeg: see patches/README.md, then make fate FFMPEG=PATH"; exit 1; }
 	FFMPEG="$(FFMPEG)" sh $(SRC_PATH)/tests/fate/run.sh
+
+# the filters for the distribution's own ffmpeg, see README.md
+preload: all
+	sh $(SRC_PATH)/tools/build-preload.sh
 
 bench: all build/tests/checkkernels
 	build/tests/checkkernels --bench
@@ -260,6 +265,7 @@ help:
 	@echo "checkheaders   compile every header alone"
 	@echo "checksymbols   list of names the shared library exports"
 	@echo "fate           filter tests with a patched ffmpeg"
+	@echo "preload        build/magvit-ffmpeg: the distribution's own ffmpeg with the filters"
 	@echo "bench          kernel timings"
 	@echo "quality        PSNR, SSIM, LPIPS of the filters and their peers, into doc/QUALITY.md, which says how"
 	@echo "asan           make check with address and undefined behaviour sanitizers, in build/asan"
@@ -269,4 +275,4 @@ help:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib tests lint check checkheaders checksymbols fate bench quality asan install uninstall clean distclean help
+.PHONY: all lib tests preload lint check checkheaders checksymbols fate bench quality asan install uninstall clean distclean help

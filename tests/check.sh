@@ -15,6 +15,8 @@ if ! tools/setup.sh "$@"; then
     echo "0 passed, 1 failed"
     exit 1
 fi
+# where the distribution's ffmpeg is of the release that was built, all filter tests run on it, too
+make -s preload > build/preload.log 2>&1 || tail -n 1 build/preload.log
 { make check 2>&1; echo "status $?"; } | tee $log | grep -v '^status '
 tests=$(grep -c '^ok ' $log)
 echo "($tests filter tests among them; the log is $log)"
