@@ -4,7 +4,8 @@
 # source package of its ffmpeg, patch it, build it small, run tests/fate on it.
 # Part of libmagvit, LGPL-2.1-or-later, see LICENSE.
 #
-# usage: tests/ffmpeg-matrix.sh [SUITE...]     [bookworm trixie sid experimental]
+# usage: tests/ffmpeg-matrix.sh [SUITE|DIR...]     [bookworm trixie sid: 5.1, 7.1, 9.0]
+#        DIR: a source tree of a release that no suite has, as 8.1; it is copied, not changed
 #
 # MIRROR    a Debian mirror [the first that this machine's apt names, else deb.debian.org]
 # TESTS     names of the tests to run, see tests/fate/list.txt [all]
@@ -15,7 +16,7 @@ set -u
 
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 matrix=$(pwd -P)/build/matrix
-[ $# -gt 0 ] || set -- bookworm trixie sid experimental
+[ $# -gt 0 ] || set -- bookworm trixie sid
 command -v apt-get > /dev/null || { echo "no apt-get here: give trees to tools/build-ffmpeg.sh --with-ffmpeg-src=DIR"; exit 1; }
 if [ -z "${MIRROR:-}" ]; then
     MIRROR=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2> /dev/null |
@@ -49,6 +50,11 @@ build() {
 
 passed=0 failed=0
 for suite; do
+    if [ -f "$suite/RELEASE" ]; then
+        given=$(cd "$suite" && pwd -P) suite=release-$(cat "$suite/RELEASE")
+        mkdir -p "$matrix/$suite"
+        [ -d "$matrix/$suite/src" ] || cp -r "$given" "$matrix/$suite/src" || exit 1
+    fi
     mkdir -p "$matrix/$suite"
     log=$matrix/$suite/log
     result="not ok"
