@@ -26,6 +26,7 @@
  */
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "libmagvit/video.h"
@@ -328,13 +329,77 @@ static void box_columns(float *dst, const float *src, double *column, int w, int
     }
 }
 
-/** Two box filters on each axis. dst and tmp are overwritten; dst may be src. */
-static void blur(float *dst, const float *src, float *tmp, double *column, int w, int h, int r)
+void mgv_blend_blur(float *dst, const float *src, float *tmp, double *column, int w, int h, int r)
 {
     box_rows(tmp, src, w, h, r);
     box_columns(dst, tmp, column, w, h, r);
     box_rows(tmp, dst, w, h, r);
     box_columns(dst, tmp, column, w, h, r);
+}
+
+#define REACH 2        ///< frames on each side that count
+#define STEADY_RADIUS 2 ///< of the low-pass
+
+size_t mgv_blend_steady_scratch(int w, int h)
+{
+    return ((2 * REACH + 4) * (size_t)w * h + 1) / 2 + w;
+}
+
+/** Low-pass part of a channel of a frame, as it will be shown. made, given [h,w,3] from the channel on. */
+static void low_pass(float *low, const float *made, const float *given, const uint8_t *unknown, int w, int h,
+                     float *scratch, double *column)
+{
+    const size_t pixels = (size_t)w * h;
+
+    for (size_t i = 0; i < pixels; i++)
+        scratch[i] = unknown[i] ? made[i * 3] : given[i * 3];
+    mgv_blend_blur(low, scratch, scratch + pixels, column, w, h, STEADY_RADIUS);
+}
+
+/** 1 inside a hole, down to 0 at its border. tmp: [h,w] */
+static void inside(float *share, const uint8_t *unknown, int w, int h, float *tmp, double *column)
+{
+    const size_t pixels = (size_t)w * h;
+
+    for (size_t i = 0; i < pixels; i++)
+        share[i] = unknown[i];
+    mgv_blend_blur(share, share, tmp, column, w, h, STEADY_RADIUS);
+    for (size_t i = 0; i < pixels; i++)
+        share[i] = unknown[i] ? MGV_CLAMP(2 * share[i] - 1, 0, 1) : 0;
+}
+
+void mgv_blend_steady(float *made, const float *given, const uint8_t *unknown, int frames, int w, int h, double *scratch)
+{
+    const size_t pixels = (size_t)w * h, frame = pixels * 3;
+    float *low = (float *)(scratch + w), *share = low + (2 * REACH + 1) * pixels, *tmp = share + pixels; // low: a ring
+
+    for (int c = 0; c < 3; c++)
+        for (int t = -REACH; t < frames; t++) {
+            const float *of[2 * REACH + 1];
+            float weight[2 * REACH + 1], sum = 0;
+            int n = 0;
+
+            if (t + REACH < frames)
+                low_pass(low + (t + REACH) % (2 * REACH + 1) * pixels, made + (t + REACH) * frame + c,
+                         given + (t + REACH) * frame + c, unknown + (t + REACH) * pixels, w, h, tmp, scratch);
+            for (int k = -REACH; k <= REACH; k++)
+                if (t + k >= 0 && t + k < frames) {
+                    of[n]  = low + (t + k) % (2 * REACH + 1) * pixels;
+                    sum   += weight[n++] = REACH + 1 - abs(k);
+                }
+            if (t < 0)
+                continue;
+            inside(share, unknown + t * pixels, w, h, tmp, scratch);
+            for (size_t i = 0; i < pixels; i++) {
+                float mean = 0;
+
+                if (!(share[i] > 0))
+                    continue;
+                for (int k = 0; k < n; k++)
+                    mean += weight[k] / sum * of[k][i];
+                made[t * frame + i * 3 + c] += share[i] * (mean - low[t % (2 * REACH + 1) * pixels + i]);
+            }
+        }
 }
 
 /** 1 where nothing moves, a half where the mean difference is scale. */
@@ -355,7 +420,7 @@ void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAncho
     for (size_t i = 0; i < pixels; i++)
         motion[i] = (fabsf(to[i * 3] - from[i * 3]) + fabsf(to[i * 3 + 1] - from[i * 3 + 1]) +
                      fabsf(to[i * 3 + 2] - from[i * 3 + 2])) / 3;
-    blur(motion, motion, tmp, b->column, w, h, (radius + 1) / 2);
+    mgv_blend_blur(motion, motion, tmp, b->column, w, h, (radius + 1) / 2);
 
     for (int c = 0; c < 3; c++) {
         for (size_t i = 0; i < pixels; i++) {
@@ -364,7 +429,7 @@ void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAncho
             if (z)
                 error[i] += fz * (z->given[k] - z->made[k] - error[i]);
         }
-        blur(low, error, tmp, b->column, w, h, radius);
+        mgv_blend_blur(low, error, tmp, b->column, w, h, radius);
         for (size_t i = 0; i < pixels; i++) {
             size_t k = i * 3 + c;
             float v = made[k] + low[i] + share(motion[i], SLOW) * (error[i] - low[i]);

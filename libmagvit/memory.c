@@ -101,7 +101,7 @@ static int window_bytes(const MagvitParams *p, const MgvSynth *s, const MagvitOu
     if (region)
         sum += slots * area + 2 * native;                      // unknown, known, write
     if (p->task == MAGVIT_TASK_INPAINT)
-        sum += (int64_t)(t.native.w + 1) * (t.native.h + 1) * 4; // count
+        sum += (int64_t)mgv_blend_steady_scratch(t.area.w, t.area.h) * 8 + (int64_t)(t.native.w + 1) * (t.native.h + 1) * 4; // count
     sum += native * 12 * (p->task == MAGVIT_TASK_INTERP ? 5 : 3);
     sum += blend_bytes(t.native.w, t.native.h) + image_bytes(&t, &p->format);
     mgv_tiling_uninit(&t);
@@ -143,6 +143,8 @@ int mgv_memory_need(MagvitMemory *m, const MagvitParams *p, const MgvSynth *s, c
     m->pictures = (ring + 1 + (region ? p->overlap : 0)) * picture;
     if (p->task == MAGVIT_TASK_INPAINT)
         m->pictures += (int64_t)o->width * o->height * (ring + (p->feather ? 6 : 0)); // masks, shares of the feather
+    if (p->task == MAGVIT_TASK_INPAINT && p->overlap)
+        m->pictures += mgv_drift_bytes(&p->format, o->width, o->height, mgv_params_hole(p));
     RET(render_bytes(p, s, o, src, &m->render));
     m->total = m->model + m->pictures + m->render;
     return 0;

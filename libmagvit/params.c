@@ -168,6 +168,11 @@ fail:
     return ret;
 }
 
+MgvRect mgv_params_hole(const MagvitParams *p)
+{
+    return p->w > 0 && p->h > 0 ? (MgvRect){ p->x, p->y, p->w, p->h } : (MgvRect){ 0, 0, p->width, p->height };
+}
+
 int mgv_params_output(const MagvitParams *p, const MgvSynth *s, MagvitOutput *o, MgvRect *src, MgvTimeline *tl)
 {
     int ret;

@@ -61,6 +61,7 @@ struct MgvRender {
     Buffer clip;         ///< [given slots][area.h,area.w,3]
     Buffer unknown;      ///< INPAINT, OUTPAINT: [T][area.h,area.w]
     Buffer sum;          ///< [T][area.h,area.w,3] made
+    Buffer steady;       ///< INPAINT: scratch
     Buffer weight;       ///< [area.h,area.w] 0 where no tile lies
 
     Buffer native[NB_NATIVE]; ///< [native.h,native.w,3]
@@ -128,6 +129,7 @@ void mgv_render_free(MgvRender **out)
     mgv_freep(&r->unknown.data);
     mgv_freep(&r->sum.data);
     mgv_freep(&r->weight.data);
+    mgv_freep(&r->steady.data);
     mgv_freep(&r->known.data);
     mgv_freep(&r->write.data);
     mgv_freep(&r->count.data);
@@ -355,6 +357,8 @@ static int window_buffers(MgvRender *r)
     RET(buffer_grow(&r->clip, given * area, 3 * sizeof(float)));
     RET(buffer_grow(&r->sum, slots * area, 3 * sizeof(float)));
     RET(buffer_grow(&r->weight, area, sizeof(float)));
+    if (r->p->task == MAGVIT_TASK_INPAINT)
+        RET(buffer_grow(&r->steady, mgv_blend_steady_scratch(r->tiling.area.w, r->tiling.area.h), sizeof(double)));
     if (has_region(r)) {
         RET(buffer_grow(&r->unknown, slots * area, 1));
         RET(buffer_grow(&r->known, pixels, 1));
@@ -502,6 +506,21 @@ static void finish_slots(MgvRender *r)
     }
 }
 
+/** Holes of one window are evened out in time; their borders are closed before, as each frame's step is another. */
+static void steady_slots(MgvRender *r)
+{
+    const int w = r->tiling.area.w, h = r->tiling.area.h;
+    const float *weight = r->weight.data;
+    uint8_t *known = r->known.data;
+
+    for (int i = 0; i < r->window.slots; i++) { // all are given
+        for (size_t k = 0; k < area_pixels(r); k++)
+            known[k] = slot_unknown(r, i)[k] ? 0 : weight[k] > 0 ? 1 : 2;
+        mgv_blend_hole(r->blend, slot_sum(r, i), slot_clip(r, i), known, w, h);
+    }
+    mgv_blend_steady(r->sum.data, r->clip.data, r->unknown.data, r->window.slots, w, h, r->steady.data);
+}
+
 int mgv_progress_due(MgvProgress *p, double now)
 {
     int due = now - p->told >= PROGRESS_SECONDS;
@@ -545,6 +564,8 @@ int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
     }
     atomic_store(&progress->total, tiles * r->synth->steps);
     finish_slots(r);
+    if (r->p->task == MAGVIT_TASK_INPAINT)
+        steady_slots(r);
     mgv_verbose(r->synth->log, "window %lld: %d of %d tiles, scale %.3f, %.2f s", (long long)w->index, tiles,
                 t->nb_x * t->nb_y, (double)t->work_w / r->width, mgv_time() - progress->start);
     return 1;

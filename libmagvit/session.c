@@ -81,6 +81,8 @@ struct MagvitSession {
     uint16_t *near;       ///< scratch for it
     MgvPicture *tail[MGV_MAX_OVERLAP]; ///< end of the last window, to cross-fade with
     int64_t tail_number[MGV_MAX_OVERLAP]; ///< -1: nothing
+    MgvDrift *drift;      ///< INPAINT with overlap
+    int64_t drift_from;   ///< frame that it was kept at, -1: nothing
 };
 
 /* ---- the ring ------------------------------------------------------------- */
@@ -348,6 +350,7 @@ static int keep_tail(MagvitSession *s, int64_t number)
 {
     int ret, hop = s->synth.window[0] - s->p.overlap;
 
+    s->drift_from = -1;
     for (int i = 0; i < s->p.overlap; i++)
         s->tail_number[i] = -1;
     for (int i = 0; i < s->p.overlap && number + i < s->end; i++) {
@@ -506,12 +509,25 @@ fail:
     return ret;
 }
 
-/** Linear cross-fade of s->work with what the window before made of the same frame. */
-static void fade_tail(MagvitSession *s, int64_t number)
+/** Cross-fade s->work with what the window before made of the same frame; of holes, see drift.c. */
+static void fade_tail(MagvitSession *s, const MgvPicture *from, int64_t number)
 {
+    const int frames = s->synth.window[0] - 2 * s->p.overlap; // that the drift fades over, before the next tail begins
+
     for (int i = 0; i < s->p.overlap; i++)
-        if (s->tail_number[i] >= 0 && s->tail_number[i] == number)
-            mgv_picture_mix(s->work, s->tail[i], 1 - (i + 1.0) / (s->p.overlap + 1), 0);
+        if (s->tail_number[i] >= 0 && s->tail_number[i] == number) {
+            const double phi = (i + 1.0) / (s->p.overlap + 1);
+
+            if (!s->drift) {
+                mgv_picture_mix(s->work, s->tail[i], 1 - phi, 0);
+                return;
+            }
+            mgv_drift_join(s->drift, s->work, s->tail[i], phi);
+            s->drift_from = number;
+            return;
+        }
+    if (s->drift && s->drift_from >= 0 && number - s->drift_from < frames)
+        mgv_drift_add(s->drift, s->work, from, 1 - (double)(number - s->drift_from) / frames);
 }
 
 /** In place of a frame that was not made, s->work is the one before it: blend it with the one after. */
@@ -555,7 +571,7 @@ static int compose(MagvitSession *s, const Output *o)
     if (fall_back(s, ret))
         return compose(s, o);
     RET(ret);
-    fade_tail(s, o->number);
+    fade_tail(s, from, o->number);
     if (s->share) {
         mgv_blend_feather(s->share, s->near, from, s->p.feather);
         mgv_picture_fade(s->work, from, s->share, from->hole);
@@ -670,6 +686,7 @@ void magvit_session_flush(MagvitSession *s)
         s->window = s->current / mgv_window_gaps(slots, s->timeline.factor);
     else if (s->p.task == MAGVIT_TASK_INPAINT || s->p.task == MAGVIT_TASK_OUTPAINT)
         s->window = s->current / (slots - s->p.overlap);
+    s->drift_from = -1;
     for (int i = 0; i < MGV_MAX_OVERLAP; i++)
         s->tail_number[i] = -1;
     mgv_timeline_reset(&s->timeline);
@@ -733,6 +750,8 @@ int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitPar
         if (!s->share || !s->near)
             RET(MAGVIT_ERR(ENOMEM));
     }
+    if (p->task == MAGVIT_TASK_INPAINT && p->overlap)
+        RET(mgv_drift_alloc(&s->drift, &p->format, p->width, p->height, mgv_params_hole(p)));
     magvit_session_flush(s);
     return 0;
 
@@ -752,6 +771,7 @@ void magvit_session_close(MagvitSession **out)
         mgv_picture_free(&s->ring[i]);
     mgv_freep(&s->ring);
     mgv_picture_free(&s->work);
+    mgv_drift_free(&s->drift);
     mgv_freep(&s->share);
     mgv_freep(&s->near);
     for (int i = 0; i < MGV_MAX_OVERLAP; i++)

@@ -286,6 +286,8 @@ void mgv_tiling_uninit(MgvTiling *t);
 
 /** What the output is, and where the input lies in it, from checked parameters. tl is set for INTERP. EINVAL with a line. */
 int mgv_params_output(const MagvitParams *p, const MgvSynth *s, MagvitOutput *o, MgvRect *src, MgvTimeline *tl);
+/** INPAINT: where holes may lie: the rectangle, or without one anywhere, as masks say. */
+MgvRect mgv_params_hole(const MagvitParams *p);
 /** May an input lie at (x,y) of the canvas? EINVAL with a line. */
 int mgv_params_check_place(const MagvitParams *p, int x, int y, const MagvitLogger *log);
 /** Is each field, but those of the decoding loop, in range for windows of s? MAGVIT_ERR(EINVAL) or ENOTSUP with a line. */
@@ -315,6 +317,14 @@ void mgv_blend_free(MgvBlend **b);
  */
 void mgv_blend_hole(MgvBlend *b, float *made, const float *given, const uint8_t *known, int w, int h);
 
+/**
+ * Time: what is made of holes changes from frame to frame more than pictures do. Frames made [frames][h,w,3] take the
+ * low-pass part, over some 8 pixels, of a mean over five frames inside of where unknown [frames][h,w] is 1; detail and
+ * the border of the hole stay. given [frames][h,w,3] counts where unknown is 0. scratch: mgv_blend_steady_scratch() values.
+ */
+void mgv_blend_steady(float *made, const float *given, const uint8_t *unknown, int frames, int w, int h, double *scratch);
+size_t mgv_blend_steady_scratch(int w, int h);
+
 /** What is known of a frame next to a made one: as given, and as the model made it again. */
 typedef struct MgvAnchor {
     const float *given, *made; ///< [h,w,3]
@@ -336,6 +346,24 @@ void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAncho
  * are left alone. near [height,width] is scratch.
  */
 void mgv_blend_feather(float *share, uint16_t *near, const MgvPicture *p, int feather);
+
+/** Two box filters of radius r on each axis of a plane [h,w]. dst and tmp [h,w] are overwritten, dst may be src; column [w]. */
+void mgv_blend_blur(float *dst, const float *src, float *tmp, double *column, int w, int h, int r);
+
+/* ---- drift.c: from one window to the next -------------------------------- */
+
+typedef struct MgvDrift MgvDrift;
+/** For holes inside of box, in pictures of width x height. ENOMEM */
+int mgv_drift_alloc(MgvDrift **out, const MagvitFormat *f, int width, int height, MgvRect box);
+void mgv_drift_free(MgvDrift **d);
+int64_t mgv_drift_bytes(const MagvitFormat *f, int width, int height, MgvRect box); ///< at most taken
+/**
+ * made becomes what goes on from before, the same frame as the last window made it: its coarse part, and of the detail
+ * 1 - phi. The coarse difference is kept.
+ */
+void mgv_drift_join(MgvDrift *d, MgvPicture *made, const MgvPicture *before, double phi);
+/** Add a share, [0,1], of the difference kept inside the hole of a later frame, whose mask is that of hole. */
+void mgv_drift_add(MgvDrift *d, MgvPicture *made, const MgvPicture *hole, double share);
 
 /* ---- render.c: one window, from pictures to pictures --------------------- */
 

@@ -282,6 +282,47 @@ static void test_feather(void)
     CU_ASSERT_EQUAL(bad, 0);
 }
 
+/* Coarse changes from frame to frame are evened out where a hole is, fine ones and what is given are not. */
+static void test_steady(void)
+{
+    enum { T = 6 };
+    const size_t pixels = W * H;
+    float *made = mgv_calloc(T * pixels, 3 * sizeof(float)), *given = mgv_calloc(T * pixels, 3 * sizeof(float));
+    uint8_t *unknown = mgv_calloc(T, pixels);
+    double *scratch = mgv_calloc(mgv_blend_steady_scratch(W, H), sizeof(double));
+    float before = 0, after = 0;
+
+    for (int t = 0; t < T; t++)
+        for (size_t i = 0; i < pixels; i++) {
+            int x = i % W, y = (int)(i / W);
+
+            unknown[t * pixels + i] = x > 20 + t && x < 70 + t && y > 10 && y < 60;
+            for (int c = 0; c < 3; c++) {
+                given[(t * pixels + i) * 3 + c] = 0.4f + 0.1f * c;
+                made[(t * pixels + i) * 3 + c]  = 0.4f + 0.1f * c + (t % 2 ? 0.1f : 0) + ((x + y) % 2 ? 0.05f : -0.05f);
+            }
+        }
+    mgv_blend_steady(made, given, unknown, T, W, H, scratch);
+    for (int t = 0; t < T; t++)
+        for (size_t i = 0; i < pixels; i++) {
+            int x = i % W, y = (int)(i / W);
+            float was = 0.4f + (t % 2 ? 0.1f : 0) + ((x + y) % 2 ? 0.05f : -0.05f), is = made[(t * pixels + i) * 3];
+
+            if (!unknown[t * pixels + i]) {
+                CU_ASSERT_EQUAL(is, was);
+            } else if (x > 40 && x < 60 && y > 25 && y < 45) { // far from the edge
+                before = MGV_MAX(before, fabsf(was - 0.45f - ((x + y) % 2 ? 0.05f : -0.05f)));
+                after  = MGV_MAX(after, fabsf(is - 0.45f - ((x + y) % 2 ? 0.05f : -0.05f)));
+            }
+        }
+    CU_ASSERT_DOUBLE_EQUAL(before, 0.05, 1e-3);
+    CU_ASSERT(after < 0.02);
+    free(made);
+    free(given);
+    free(unknown);
+    free(scratch);
+}
+
 CU_ErrorCode add_blend_suite(void)
 {
     static const UnitTest tests[] = {
@@ -293,6 +334,7 @@ CU_ErrorCode add_blend_suite(void)
         { "moving pictures", test_moving },
         { "fades", test_fade },
         { "feather", test_feather },
+        { "steady holes", test_steady },
         { NULL, NULL }
     };
     return unit_add("blend", tests);

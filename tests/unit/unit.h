@@ -44,6 +44,7 @@
     X(cond) \
     X(window) \
     X(blend) \
+    X(drift) \
     X(scene) \
     X(memory) \
     X(session) \
