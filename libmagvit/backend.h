@@ -35,7 +35,7 @@ typedef struct MgvExec MgvExec;     ///< backend's own: one compiled plan
 typedef int MgvTapFn(void *opaque, const MgvPlan *plan, int op, const void *data);
 
 typedef struct MgvDeviceSettings {
-    const char *device; ///< index, UUID or part of a name; NULL: first
+    const char *device; ///< index, UUID or part of a name; NULL: the best
     int threads;        ///< 0: one a core
     enum MagvitPrecision precision;
 } MgvDeviceSettings;
@@ -44,6 +44,8 @@ typedef struct MgvBackend {
     const char *name;
     enum MagvitBackend type;
 
+    /** Describe device number index, 0 first. ENOENT: no such number. NULL: the backend has no devices to choose from. */
+    int (*list)(int index, MagvitDeviceInfo *out, const MagvitLogger *log);
     /** Log to log, which must outlive the device. ENOTSUP: not on this machine. */
     int (*open)(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogger *log);
     void (*close)(MgvDevice **dev);
@@ -74,5 +76,6 @@ extern const MgvBackend *const mgv_backends[];
 
 extern const MgvBackend mgv_backend_ref; ///< plain C
 extern const MgvBackend mgv_backend_cpu; ///< ref table overridden by oneDNN; only with CONFIG_ONEDNN
+extern const MgvBackend mgv_backend_vulkan; ///< compute shaders; only with CONFIG_VULKAN
 
 #endif /* MAGVIT_BACKEND_H */

@@ -301,6 +301,14 @@ void magvit_close(MagvitContext **out)
     mgv_freep(out);
 }
 
+int magvit_get_device(enum MagvitBackend backend, int index, MagvitDeviceInfo *out, const MagvitLogger *log)
+{
+    for (int i = 0; mgv_backends[i]; i++)
+        if (mgv_backends[i]->type == backend && mgv_backends[i]->list)
+            return mgv_backends[i]->list(index, out, log);
+    return MAGVIT_ERR(ENOTSUP);
+}
+
 /* ---- what was opened ------------------------------------------------------ */
 
 /** Multi-task models know all; others what their class count tells: classes for generation, none for prediction. */

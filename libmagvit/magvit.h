@@ -116,7 +116,7 @@ enum MagvitBackend {
     MAGVIT_BACKEND_AUTO,   ///< the fastest that works: cpu, then ref
     MAGVIT_BACKEND_REF,    ///< plain C, the specification; slow
     MAGVIT_BACKEND_CPU,    ///< oneDNN
-    MAGVIT_BACKEND_VULKAN, ///< Vulkan compute
+    MAGVIT_BACKEND_VULKAN, ///< Vulkan compute; AUTO does not choose it
 };
 
 enum MagvitTask {
@@ -213,7 +213,7 @@ typedef struct MagvitSettings {
      */
     const char *model;
     enum MagvitBackend backend; ///< default AUTO
-    const char *device;         ///< device index, UUID or part of its name; NULL: first; Vulkan only
+    const char *device;         ///< device index, UUID or part of its name; NULL: the best; Vulkan only
     int threads;                ///< CPU threads, [0,256], 0 = one a core; default 0
     MagvitLogger log;           ///< default: ERROR and WARNING lines to stderr
     enum MagvitPrecision precision; ///< default AUTO; the reference backend knows F32 only
@@ -245,6 +245,14 @@ typedef struct MagvitInfo {
      */
     const char *known_pixels;
 } MagvitInfo;
+
+/** A device that a backend can run on. */
+typedef struct MagvitDeviceInfo {
+    char name[256];
+    char driver[544];     ///< name and version
+    char uuid[37];        ///< 8-4-4-4-12 hex digits
+    int software;         ///< 1: it computes on the CPU; never chosen unless it is named or the only one
+} MagvitDeviceInfo;
 
 enum MagvitScale {
     MAGVIT_SCALE_AUTO, ///< tile where the region fits the window well, fit where it is too large
@@ -378,6 +386,16 @@ MAGVIT_API void magvit_default_settings(MagvitSettings *s);
  * the caller's OpenMP settings are neither used nor changed.
  */
 MAGVIT_API int magvit_open(MagvitContext **out, const MagvitSettings *s);
+
+/**
+ * Describe a device that MagvitSettings.device can name.
+ *
+ * @param index 0 for the first
+ * @param log   for errors, may be NULL
+ * @return 0; MAGVIT_ERR(ENOENT): there is no such number; MAGVIT_ERR(ENOTSUP): the backend is not built in, has no
+ *         devices to choose from or no driver here; MAGVIT_ERROR_DEVICE. Any thread.
+ */
+MAGVIT_API int magvit_get_device(enum MagvitBackend backend, int index, MagvitDeviceInfo *out, const MagvitLogger *log);
 
 /** Describe the loaded model. @return 0 */
 MAGVIT_API int magvit_get_info(const MagvitContext *ctx, MagvitInfo *out);

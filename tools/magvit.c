@@ -42,7 +42,7 @@ static const char help_text[] =
     "usage: magvit COMMAND [options] ...\n"
     "\n"
     "commands:\n"
-    "  info                      describe the model\n"
+    "  info                      describe the model; --devices: the devices of the Vulkan backend\n"
     "  encode IN.y4m OUT.tok     turn windows of frames into tokens\n"
     "  decode IN.tok OUT.y4m     turn tokens back into frames\n"
     "  run interp   IN OUT       make frames between frames\n"
@@ -57,7 +57,7 @@ static const char help_text[] =
     "options of every command:\n"
     "  --model FILE              model file [$MAGVIT_MODEL_PATH, then the installed one]\n"
     "  --backend NAME            auto, ref, cpu or vulkan [auto]\n"
-    "  --device NAME             index, UUID or part of the name [first]\n"
+    "  --device NAME             index, UUID or part of the name [the best]\n"
     "  --threads N               CPU threads, 0 = one a core [0]\n"
     "  --precision NAME          auto, f32 or bf16 [auto]\n"
     "  --quiet, --verbose        fewer or more lines; twice for the op plans\n"
@@ -85,7 +85,8 @@ static const char help_text[] =
 enum {
     OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_PRECISION, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR, OPT_FPS,
     OPT_FRAMES, OPT_COND_FRAMES, OPT_CLASS, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE,
-    OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN, OPT_HELP
+    OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN,
+    OPT_DEVICES, OPT_HELP
 };
 
 static const struct option long_options[] = {
@@ -103,7 +104,7 @@ static const struct option long_options[] = {
     { "guidance", 1, NULL, OPT_GUIDANCE },       { "seed", 1, NULL, OPT_SEED },
     { "scale", 1, NULL, OPT_SCALE },             { "tile-overlap", 1, NULL, OPT_TILE_OVERLAP },
     { "overlap", 1, NULL, OPT_OVERLAP },         { "known-pixels", 1, NULL, OPT_KNOWN },
-    { "help", 0, NULL, OPT_HELP },
+    { "devices", 0, NULL, OPT_DEVICES },         { "help", 0, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 }
 };
 
@@ -111,6 +112,7 @@ typedef struct Options {
     MagvitSettings settings;
     MagvitParams params;
     const char *class_name; /* NULL: none */
+    int devices; /* list them */
     char **args; /* what is left, NULL-terminated */
     int nb_args;
 } Options;
@@ -208,6 +210,7 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_TILE_OVERLAP: p->tile_overlap = (int)parse_int("--tile-overlap", v, 0, 4096); break;
     case OPT_OVERLAP:      p->overlap = (int)parse_int("--overlap", v, 0, 8); break;
     case OPT_KNOWN:        p->known_pixels = (int)parse_int("--known-pixels", v, 0, 1); break;
+    case OPT_DEVICES:      o->devices = 1; break;
     case OPT_HELP:         fputs(help_text, stdout); exit(EXIT_SUCCESS);
     default:               usage("unknown option");
     }
@@ -242,6 +245,20 @@ static double now(void)
 
 /* ---- info ---- */
 
+static int list_devices(const MagvitLogger *log)
+{
+    MagvitDeviceInfo d;
+    int i, ret;
+
+    for (i = 0; (ret = magvit_get_device(MAGVIT_BACKEND_VULKAN, i, &d, log)) >= 0; i++)
+        printf("%d  %s  %s, %s%s\n", i, d.uuid, d.name, d.driver, d.software ? " (software)" : "");
+    if (ret != MAGVIT_ERR(ENOENT))
+        return ret;
+    if (!i)
+        printf("no device\n");
+    return 0;
+}
+
 static int cmd_info(int argc, char **argv)
 {
     static const char *const tasks[] = { "interp", "predict", "inpaint", "outpaint", "generate" };
@@ -252,6 +269,8 @@ static int cmd_info(int argc, char **argv)
 
     parse_options(&o, argc, argv, MAGVIT_TASK_INTERP);
     need_args(&o, 0, "no arguments");
+    if (o.devices)
+        return list_devices(&o.settings.log);
     if ((ret = magvit_open(&ctx, &o.settings)) < 0)
         return ret;
     magvit_get_info(ctx, &i);
