@@ -120,10 +120,11 @@ build/obj/%.o: %.c config.mak
 	$(COMPILE) -MMD -MP -c -o $@ $<
 
 # shaders: x.comp.glsl -> x.comp.spv -> x.comp.spv.c, which defines mgv_x_comp_spv_data and _len
-build/obj/%.spv: %.glsl $(call in_tree,shaders/common.glsl) config.mak
+build/obj/%.spv: %.glsl $(filter-out %.comp.glsl,$(call in_tree,shaders/*.glsl)) config.mak
 	$(call say,GLSL)
 	mkdir -p $(@D)
-	$(GLSLC) -I$(SRC_PATH)/shaders $(if $(findstring glslang,$(GLSLC)),-S comp,-fshader-stage=comp) -o $@ $<
+	$(GLSLC) -I$(SRC_PATH)/shaders -S comp -o $@ $<
+	$(if $(SPIRV_VAL),$(SPIRV_VAL) $@)
 
 build/obj/%.spv.c: build/obj/%.spv
 	$(call say,EMBED)

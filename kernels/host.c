@@ -494,6 +494,9 @@ const MgvBackend mgv_backend_cpu = {
 #endif
 
 const MgvBackend *const mgv_backends[] = {
+#if CONFIG_VULKAN
+    &mgv_backend_vulkan,
+#endif
 #if CONFIG_ONEDNN
     &mgv_backend_cpu,
 #endif

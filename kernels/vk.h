@@ -1,0 +1,201 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * Vulkan backend: loader and device (vk.c), memory (vk_memory.c), pipelines
+ * and their cache on disk (vk_pipeline.c), plans (vk_exec.c), operations
+ * (vk_ops.c). Vulkan 1.2 with timeline semaphores and buffer device addresses;
+ * shaders get addresses in push constants, so there are no descriptors.
+ */
+
+#ifndef MAGVIT_VK_H
+#define MAGVIT_VK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define VK_NO_PROTOTYPES
+#include <vulkan/vulkan_core.h>
+
+#include "config.h"
+#include "libmagvit/backend.h"
+
+/* Functions of the loader, of an instance, of a device: X(name without vk). */
+#define MGV_VK_GLOBAL(X) \
+    X(CreateInstance) X(EnumerateInstanceVersion)
+#define MGV_VK_INSTANCE(X) \
+    X(DestroyInstance) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) \
+    X(GetPhysicalDeviceMemoryProperties) X(GetPhysicalDeviceQueueFamilyProperties) X(CreateDevice) X(GetDeviceProcAddr)
+#define MGV_VK_DEVICE(X) \
+    X(DestroyDevice) X(DeviceWaitIdle) X(GetDeviceQueue) X(QueueSubmit) \
+    X(AllocateMemory) X(FreeMemory) X(MapMemory) \
+    X(CreateBuffer) X(DestroyBuffer) X(GetBufferMemoryRequirements) X(BindBufferMemory) X(GetBufferDeviceAddress) \
+    X(CreateShaderModule) X(DestroyShaderModule) X(CreatePipelineLayout) X(DestroyPipelineLayout) \
+    X(CreatePipelineCache) X(DestroyPipelineCache) X(GetPipelineCacheData) X(CreateComputePipelines) X(DestroyPipeline) \
+    X(CreateCommandPool) X(DestroyCommandPool) X(ResetCommandPool) X(AllocateCommandBuffers) \
+    X(BeginCommandBuffer) X(EndCommandBuffer) \
+    X(CmdBindPipeline) X(CmdPushConstants) X(CmdDispatch) X(CmdPipelineBarrier) X(CmdCopyBuffer) \
+    X(CreateSemaphore) X(DestroySemaphore) X(WaitSemaphores)
+
+typedef struct MgvVkFunctions {
+    PFN_vkGetInstanceProcAddr GetInstanceProcAddr;
+#define X(name) PFN_vk##name name;
+    MGV_VK_GLOBAL(X)
+    MGV_VK_INSTANCE(X)
+    MGV_VK_DEVICE(X)
+#undef X
+} MgvVkFunctions;
+
+/* shaders/<name>.comp.glsl */
+#define MGV_VK_SHADERS(X)                                                          \
+    X(conv3d) X(linear) X(attention) X(group_norm) X(layer_norm) X(pointwise)      \
+    X(resample) X(embed) X(vq_argmin)
+
+enum MgvVkShader {
+#define X(name) MGV_VK_##name,
+    MGV_VK_SHADERS(X)
+#undef X
+    MGV_VK_NB_SHADERS
+};
+
+#define MGV_VK_MAX_SPEC 10
+
+/** A shader with its specialisation constants, numbered from 0. */
+typedef struct MgvVkPipeline {
+    enum MgvVkShader shader;
+    uint32_t spec[MGV_VK_MAX_SPEC];
+    VkPipeline pipeline;
+    struct MgvVkPipeline *next;
+} MgvVkPipeline;
+
+typedef struct MgvVkBuffer {
+    VkBuffer buffer;
+    VkDeviceMemory memory;
+    VkDeviceAddress address;
+    size_t size;
+    void *map;  ///< host memory, NULL: only the device sees it
+} MgvVkBuffer;
+
+enum MgvVkUse {
+    MGV_VK_LOCAL,    ///< the device's own
+    MGV_VK_UPLOAD,   ///< the host writes
+    MGV_VK_READBACK, ///< the host reads
+};
+
+struct MgvDevice {
+    const MagvitLogger *log;
+    char description[800];
+    MgvVkFunctions f;
+    VkInstance instance;
+    VkPhysicalDevice physical;
+    VkPhysicalDeviceProperties properties;
+    VkPhysicalDeviceMemoryProperties memory;
+    VkDeviceSize max_allocation; ///< bytes
+    VkDevice device;
+    uint32_t family;
+    VkQueue queue;
+    pthread_mutex_t lock;        ///< guards queue and pipelines
+    VkPipelineLayout layout;
+    VkPipelineCache cache;
+    size_t cache_loaded;         ///< bytes of it that came from disk
+    MgvVkPipeline *pipelines;
+};
+
+/**
+ * Call a function that gives a VkResult, jump to fail with ret set and one line
+ * logged if that is an error. what is printed: what was being done.
+ */
+#define VK(dev, what, call)                                                                     \
+    do {                                                                                        \
+        VkResult res_ = mgv_vk_fault();                                                         \
+        ret = mgv_vk_result((dev)->log, what, res_ == VK_SUCCESS ? (call) : res_);              \
+        if (ret < 0)                                                                            \
+            goto fail;                                                                          \
+    } while (0)
+
+/** Log an error. @return 0, MAGVIT_ERR(ENOMEM) if memory is out, else MAGVIT_ERROR_DEVICE */
+int mgv_vk_result(const MagvitLogger *log, const char *what, VkResult res);
+
+/** Test switch: the n-th call by VK() from now gives mgv_vk_fail_with instead of being made (1 = next); 0 = never. */
+extern long mgv_vk_fail_at;
+extern VkResult mgv_vk_fail_with;
+VkResult mgv_vk_fault(void);
+
+/** For tests: VkDeviceMemory objects that exist. */
+extern atomic_long mgv_vk_allocations;
+
+/** Make a buffer with memory of its own. size 0 makes none, which is no error. what: for messages. */
+int mgv_vk_buffer_create(MgvDevice *dev, MgvVkBuffer *b, size_t size, enum MgvVkUse use, const char *what);
+void mgv_vk_buffer_destroy(MgvDevice *dev, MgvVkBuffer *b);
+
+/** Pipeline layout, and what the cache file of this device and driver holds. A bad file is ignored. */
+int mgv_vk_pipelines_open(MgvDevice *dev);
+/** Write the cache file if there is more than was read; failure to write is no error. */
+void mgv_vk_pipelines_close(MgvDevice *dev);
+/** A pipeline from the device's list, made if it is not there yet. */
+int mgv_vk_pipeline(MgvDevice *dev, VkPipeline *out, enum MgvVkShader shader, const uint32_t *spec, int nb_spec);
+
+/** Push constants of every shader: addresses, then its own numbers. */
+typedef struct MgvVkPush {
+    VkDeviceAddress in[MGV_MAX_IN], weight[MGV_MAX_WEIGHT], out;
+    uint32_t number[20];
+} MgvVkPush;
+
+#define MGV_VK_MAX_DISPATCHES 3
+
+typedef struct MgvVkDispatch {
+    VkPipeline pipeline;
+    MgvVkPush push;
+    uint64_t groups; ///< workgroups
+} MgvVkDispatch;
+
+/**
+ * An op as shaders run it. Two calls make it: mgv_vk_op_measure() says what
+ * it needs, mgv_vk_op_prepare() is called when all memory is there.
+ */
+typedef struct MgvVkOp {
+    MgvDevice *dev;
+    const MgvPlan *plan;
+    const MgvOp *op;
+    MgvShape in, out;              ///< shapes of first input and output
+
+    size_t weight_bytes[MGV_MAX_WEIGHT]; ///< by measure: prepacked
+    size_t scratch_bytes;          ///< by measure: memory for the duration of the op
+
+    VkDeviceAddress in_at[MGV_MAX_IN], weight_at[MGV_MAX_WEIGHT], out_at, scratch_at; ///< for prepare
+    MgvVkDispatch dispatch[MGV_VK_MAX_DISPATCHES]; ///< by prepare; each needs what those before it wrote
+    int nb_dispatches;
+} MgvVkOp;
+
+/** ENOTSUP with a line if the op is beyond the device. */
+int mgv_vk_op_measure(MgvVkOp *o);
+/** Write prepacked weight i, weight_bytes[i] of zeroed host memory. */
+int mgv_vk_op_pack(const MgvVkOp *o, int i, void *out);
+int mgv_vk_op_prepare(MgvVkOp *o);
+
+/** The calls of MgvBackend on plans, vk_exec.c. */
+int mgv_vk_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan);
+void mgv_vk_free(MgvExec **exec);
+int mgv_vk_write(MgvExec *exec, MgvT tensor, const void *data, size_t size);
+int mgv_vk_run(MgvExec *exec);
+int mgv_vk_read(MgvExec *exec, MgvT tensor, void *data, size_t size);
+void mgv_vk_tap(MgvExec *exec, MgvTapFn *fn, void *opaque);
+void mgv_vk_exec_memory(const MgvExec *exec, size_t *weights, size_t *work);
+
+#endif /* MAGVIT_VK_H */

@@ -1,0 +1,79 @@
+/*
+ * This file is part of libmagvit, LGPL-2.1-or-later, see LICENSE.
+ *
+ * What the shaders share. Memory is reached through device addresses in the
+ * push constants, so there are no bindings and no limit on their size.
+ * "real" is the type activations and matrices are stored in, float16_t if HALF
+ * is 1; all sums are float.
+ */
+
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_control_flow_attributes : require
+
+#if HALF
+#extension GL_EXT_shader_16bit_storage : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#define real  float16_t
+#define real4 f16vec4
+#else
+#define real  float
+#define real4 vec4
+#endif
+
+layout(buffer_reference, std430, buffer_reference_align = 4)  restrict readonly  buffer In     { real v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 8)  restrict readonly  buffer In4    { real4 v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4)  restrict writeonly buffer Out    { real v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 8)  restrict writeonly buffer Out4   { real4 v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4)  restrict readonly  buffer Floats { float v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4)  restrict readonly  buffer Ints   { int v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4)  restrict writeonly buffer OutInts { int v[]; };
+
+const uint ACT_SILU = 1, ACT_GELU_TANH = 2; // enum MgvAct
+
+/* exp(x), x clipped to [-87.3,88.3], to 1 or 2 ulp: drivers differ, and some are far from it. */
+float exponential(float x)
+{
+    x = clamp(x, -87.3, 88.3);
+    const float n = roundEven(x * 1.44269504);
+    const float r = (x - n * 0.693145752) - n * 1.42860677e-6;
+    float p = 1.381446631e-3;
+
+    p = p * r + 8.368780303e-3;
+    p = p * r + 4.166839423e-2;
+    p = p * r + 1.666652011e-1;
+    p = p * r + 4.999999341e-1;
+    p = p * r * r + r + 1.0;
+    return p * intBitsToFloat((int(n) + 127) << 23);
+}
+
+/* 0.5 x (1 + tanh(u)) is x / (1 + exp(-2u)). */
+float activate(uint act, float x)
+{
+    if (act == ACT_SILU)
+        return x / (1.0 + exponential(-x));
+    if (act == ACT_GELU_TANH)
+        return x / (1.0 + exponential(-x * (1.59576912 + 0.0713548163 * x * x)));
+    return x;
+}
+
+vec4 activate(uint act, vec4 x)
+{
+    return vec4(activate(act, x.x), activate(act, x.y), activate(act, x.z), activate(act, x.w));
+}
+
+/* Number of this workgroup: long rows of them are folded, for a dimension may not have more than 65535. */
+uint group_index()
+{
+    return gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+}
+
+/* Number of this thread, and how many there are, in shaders whose workgroups are rows of 256. */
+uint thread_index()
+{
+    return group_index() * 256 + gl_LocalInvocationID.x;
+}
+
+uint nb_threads()
+{
+    return gl_NumWorkGroups.x * gl_NumWorkGroups.y * 256;
+}

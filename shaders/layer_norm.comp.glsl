@@ -1,0 +1,59 @@
+#version 460
+/*
+ * This file is part of libmagvit, LGPL-2.1-or-later, see LICENSE.
+ *
+ * Layer norm over the channels of each row: a workgroup a row, in two passes,
+ * mean first.
+ */
+
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+
+layout(local_size_x = 128) in;
+
+layout(push_constant, std430) uniform Push {
+    In x, x1, x2;
+    Floats w, bias;
+    Out o;
+    uint rows, channels;
+    float eps;
+};
+
+shared float part[128];
+
+float sum_of_all(float mine)
+{
+    const uint tid = gl_LocalInvocationID.x;
+
+    barrier();
+    part[tid] = mine;
+    for (uint half_ = 64; half_ > 0; half_ /= 2) {
+        barrier();
+        if (tid < half_)
+            part[tid] += part[tid + half_];
+    }
+    barrier();
+    return part[0];
+}
+
+void main()
+{
+    const uint row = group_index(), at = row * channels, tid = gl_LocalInvocationID.x;
+
+    if (row >= rows)
+        return;
+    const float zero = float(x.v[at]);
+    float sum = 0, square = 0;
+
+    for (uint c = tid; c < channels; c += 128)
+        sum += float(x.v[at + c]) - zero;
+    const float mean = sum_of_all(sum) / channels;
+    for (uint c = tid; c < channels; c += 128) {
+        const float d = (float(x.v[at + c]) - zero) - mean;
+
+        square += d * d;
+    }
+    const float scale = 1.0 / sqrt(sum_of_all(square) / channels + eps);
+    for (uint c = tid; c < channels; c += 128)
+        o.v[at + c] = real(((float(x.v[at + c]) - zero) - mean) * scale * w.v[c] + bias.v[c]);
+}
