@@ -389,7 +389,7 @@ static int set_up(MgvDevice *dev, const char *name)
     RET(find_family(dev));
     RET(create_device(dev));
     RET(mgv_vk_pipelines_open(dev));
-    snprintf(dev->description, sizeof(dev->description), "%s, %s %s", c.properties.deviceName, c.driver.driverName,
+    snprintf(dev->description, sizeof(dev->description), "%s, %s %s, f32", c.properties.deviceName, c.driver.driverName,
              c.driver.driverInfo);
 fail:
     return ret;
@@ -406,6 +406,11 @@ static int vk_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogg
         return MAGVIT_ERR(ENOMEM);
     }
     dev->log = log;
+    if (s->precision == MAGVIT_PRECISION_BF16) {
+        mgv_err(log, "precision is bf16, must be auto or f32 for the vulkan backend");
+        mgv_freep(&dev);
+        return MAGVIT_ERR(ENOTSUP);
+    }
     pthread_mutex_init(&dev->lock, NULL);
     RET(set_up(dev, s->device));
     *out = dev;

@@ -216,7 +216,7 @@ typedef struct MagvitSettings {
     const char *device;         ///< device index, UUID or part of its name; NULL: the best; Vulkan only
     int threads;                ///< CPU threads, [0,256], 0 = one a core; default 0
     MagvitLogger log;           ///< default: ERROR and WARNING lines to stderr
-    enum MagvitPrecision precision; ///< default AUTO; the reference backend knows F32 only
+    enum MagvitPrecision precision; ///< default AUTO; only the cpu backend knows BF16
     int64_t max_memory;         ///< bytes that model, weights and activations may take, 0 = no limit; default 0
     uint8_t reserved[52];       ///< zero
 } MagvitSettings;

@@ -8,8 +8,9 @@
 cd "$(dirname "$0")/.." || exit 1
 
 log=build/check.log
-# g++ tries the header in C++, the others the training code; without this BLAS, PyTorch's products take a hundred times longer
-MORE_PACKAGES="g++ python3-torch python3-numpy python3-msgpack libopenblas0-pthread"
+# g++ tries the header in C++; a Vulkan driver that needs no GPU, and what watches how it is used; the others try the
+# training code: without this BLAS, PyTorch's products take a hundred times longer
+MORE_PACKAGES="g++ mesa-vulkan-drivers vulkan-validationlayers python3-torch python3-numpy python3-msgpack libopenblas0-pthread"
 export MORE_PACKAGES
 if ! tools/setup.sh "$@"; then
     echo "0 passed, 1 failed"

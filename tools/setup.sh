@@ -9,7 +9,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 packages="gcc libc6-dev make pkg-config patch xz-utils nasm zlib1g-dev
-          libdnnl-dev libzimg-dev libjansson-dev librandom123-dev libcunit1-dev ${MORE_PACKAGES:-}"
+          libdnnl-dev libzimg-dev libjansson-dev librandom123-dev libcunit1-dev
+          libvulkan-dev libvulkan1 glslang-tools spirv-tools ${MORE_PACKAGES:-}"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi

@@ -49,7 +49,8 @@
     X(memory) \
     X(session) \
     X(predict) \
-    X(magvit)
+    X(magvit) \
+    X(vk)
 
 /** add_<stem>_suite() registers the tests of a file, usually by unit_add(). */
 #define X(stem) CU_ErrorCode add_##stem##_suite(void);
