@@ -3,27 +3,19 @@
  *
  * What the shaders share. Memory is reached through device addresses in the
  * push constants, so there are no bindings and no limit on their size.
- * "real" is the type activations and matrices are stored in, float16_t if HALF
- * is 1; all sums are float.
+ * "real" is the type activations and matrices are stored in; all sums are float.
  */
 
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_control_flow_attributes : require
 
-#if HALF
-#extension GL_EXT_shader_16bit_storage : require
-#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#define real  float16_t
-#define real4 f16vec4
-#else
 #define real  float
 #define real4 vec4
-#endif
 
 layout(buffer_reference, std430, buffer_reference_align = 4)  restrict readonly  buffer In     { real v[]; };
-layout(buffer_reference, std430, buffer_reference_align = 8)  restrict readonly  buffer In4    { real4 v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 16) restrict readonly  buffer In4    { real4 v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4)  restrict writeonly buffer Out    { real v[]; };
-layout(buffer_reference, std430, buffer_reference_align = 8)  restrict writeonly buffer Out4   { real4 v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 16) restrict writeonly buffer Out4   { real4 v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4)  restrict readonly  buffer Floats { float v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4)  restrict readonly  buffer Ints   { int v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4)  restrict writeonly buffer OutInts { int v[]; };
