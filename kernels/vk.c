@@ -291,6 +291,8 @@ static int check_device(MgvDevice *dev)
         lacks = "timelineSemaphore";
     else if (!have.bufferDeviceAddress)
         lacks = "bufferDeviceAddress";
+    else if (dev->properties.limits.maxComputeWorkGroupInvocations < 256)
+        lacks = "workgroups of 256 threads";
     if (!lacks)
         return 0;
     mgv_err(dev->log, "vulkan: device %s lacks %s", dev->properties.deviceName, lacks);

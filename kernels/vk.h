@@ -171,7 +171,6 @@ typedef struct MgvVkDispatch {
  */
 typedef struct MgvVkOp {
     MgvDevice *dev;
-    const MgvPlan *plan;
     const MgvOp *op;
     MgvShape in, out;              ///< shapes of first input and output
 

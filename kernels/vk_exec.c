@@ -334,11 +334,10 @@ static int measure_ops(MgvExec *exec)
     for (int i = 0; i < p->nb_ops; i++) {
         MgvVkOp *o = &exec->ops[i];
 
-        o->dev  = exec->dev;
-        o->plan = p;
-        o->op   = &p->ops[i];
-        o->in   = p->tensors[o->op->in[0]].shape;
-        o->out  = p->tensors[o->op->out].shape;
+        o->dev = exec->dev;
+        o->op  = &p->ops[i];
+        o->in  = p->tensors[o->op->in[0]].shape;
+        o->out = p->tensors[o->op->out].shape;
         RET(mgv_vk_op_measure(o));
         exec->scratch_bytes = MGV_MAX(exec->scratch_bytes, o->scratch_bytes);
         for (int k = 0; k < MGV_MAX_WEIGHT; k++)
