@@ -113,6 +113,7 @@ void mgv_blend_free(MgvBlend **b)
 /* ---- space ---------------------------------------------------------------- */
 
 #define FINEST 2       ///< level whose cells are taken: what is finer is noise of single pixels
+#define DEPTH 4        ///< made pixels beside the border that are compared with the given one
 #define FADE_LEVEL 4   ///< from cells of 16 pixels on, what comes from afar counts less
 #define FADE 0.95f
 
@@ -136,7 +137,23 @@ static void level_normalise(Level *l)
     }
 }
 
-/** Steps across the border, between known pixels and made ones beside them, to level 1 at both. */
+/** Mean of up to DEPTH made pixels from (x,y) on in a direction, as far as they lie side by side. */
+static void made_depth(float mean[3], const float *made, const uint8_t *known, int w, int h, int x, int y, const int step[2])
+{
+    int n = 0;
+
+    mean[0] = mean[1] = mean[2] = 0;
+    for (; n < DEPTH && x >= 0 && x < w && y >= 0 && y < h && !known[(size_t)y * w + x]; n++, x += step[0], y += step[1])
+        for (int c = 0; c < 3; c++)
+            mean[c] += made[((size_t)y * w + x) * 3 + c];
+    for (int c = 0; c < 3; c++)
+        mean[c] /= (float)MGV_MAX(n, 1);
+}
+
+/**
+ * Steps across the border, between known pixels and made ones beside them, to level 1 at both. The first made pixel
+ * alone does not tell: a decoder that sees what is given makes it like its neighbour.
+ */
 static void push_pixels(Level *l, const float *made, const float *given, const uint8_t *known, int w, int h)
 {
     static const int beside[][2] = { { -1, 0 }, { 1, 0 }, { 0, -1 }, { 0, 1 } };
@@ -147,13 +164,13 @@ static void push_pixels(Level *l, const float *made, const float *given, const u
 
             for (int k = 0; known[i] == 1 && k < (int)MGV_ARRAY_LEN(beside); k++) {
                 const int nx = x + beside[k][0], ny = y + beside[k][1];
-                const size_t j = (size_t)ny * w + nx;
                 float e[3];
 
-                if (nx < 0 || nx >= w || ny < 0 || ny >= h || known[j])
+                if (nx < 0 || nx >= w || ny < 0 || ny >= h || known[(size_t)ny * w + nx])
                     continue;
+                made_depth(e, made, known, w, h, nx, ny, beside[k]);
                 for (int c = 0; c < 3; c++)
-                    e[c] = given[i * 3 + c] - made[j * 3 + c];
+                    e[c] = given[i * 3 + c] - e[c];
                 cell_add(l->v + ((size_t)(y / 2) * l->w + x / 2) * 4, e, 1);
                 cell_add(l->v + ((size_t)(ny / 2) * l->w + nx / 2) * 4, e, 1);
             }

@@ -643,6 +643,39 @@ test_sample_clip() {
     same "$clip" "$tmp/in" "$tmp/known"
 }
 
+# strips FILTER LEVEL X0:X1:Y0:Y1...: how far the means of these parts of 128x128 are from the level
+strips() {
+    filter=$1 level=$2; shift 2
+    ff -f lavfi -i "color=gray:size=128x128:rate=10,trim=end_frame=3,format=gray,lut=$level" -vf "$filter" -f rawvideo "$tmp/seam.raw" || return 1
+    for strip; do
+        od -An -v -tu1 -w128 "$tmp/seam.raw" | awk -v strip="$strip" -v level="$level" '
+            BEGIN { split(strip, s, ":") }
+            { y = (NR - 1) % 128; if (y < s[3] || y >= s[4]) next; for (x = s[1]; x < s[2]; x++) { sum += $(x + 1); n++ } }
+            END { off = sum / n - level; print off < 0 ? -off : off }'
+    done
+}
+
+test_sample_seam() {
+    for level in 48 128 208; do
+        strips "magvit_inpaint=x=40:y=30:w=48:h=60" $level 40:44:30:90 84:88:30:90 40:88:30:34 40:88:86:90 &&
+        strips "crop=64:ih,magvit_outpaint=w=128:x=32" $level 28:32:0:128 96:100:0:128 || return 1
+    done > "$tmp/off"
+    awk '$1 > 1 { bad = 1 } END { exit bad || NR != 18 }' "$tmp/off" || note "strips of 4 pixels are off by $(paste -s -d' ' "$tmp/off")"
+}
+
+# A hole that moves: how much it changes from frame to frame, at window borders against inside of windows. Windows of 16
+# frames share 4, so they begin at 12 and 24.
+test_sample_flicker() {
+    for clip in desk street garden; do
+        ff -i samples/$clip.mp4 -vf "scale=192:128,trim=end_frame=40,magvit_inpaint=x=20+2*n:y=40:w=48:h=48,format=gray,tblend=all_mode=difference,crop=48:48:22+2*n:40" \
+            -fps_mode passthrough -f rawvideo "$tmp/changes.raw" || return 1
+        od -An -v -tu1 -w2304 "$tmp/changes.raw" | awk '
+            { n = NR; sum = 0; for (i = 1; i <= NF; i++) sum += $i; if (n >= 12 && n % 12 <= 4) { b += sum; nb++ } else { a += sum; na++ } }
+            END { if (n != 39) exit 1; print b / nb / (a / na) }' || { note "$clip: frames are missing"; return 1; }
+    done > "$tmp/ratios"
+    awk '{ sum += $1 } END { exit sum / NR > 1.1 }' "$tmp/ratios" || note "at borders $(paste -s -d' ' "$tmp/ratios") of what it is inside"
+}
+
 test_containers() {
     # through real encoders and muxers: rate, frames and duration survive
     ff -f lavfi -i "$(source 32x32 24 6 yuv420p)" -f lavfi -i sine=d=0.25 -vf "magvit_interp=factor=4:$opts" -c:v mpeg4 -c:a aac "$tmp/a.mp4" &&
