@@ -20,6 +20,7 @@
 /* Contexts: finding a model, opening it, and windows through the real plans of the test model. */
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,7 +76,45 @@ static void test_open_errors(void)
     s = settings(TINY);
     s.backend = 9;
     expect_open(&s, MAGVIT_ERR(EINVAL), "backend is 9");
+    s = settings(TINY);
+    s.precision = 3;
+    expect_open(&s, MAGVIT_ERR(EINVAL), "precision is 3, must be in [0,2]");
+    s = settings(TINY);
+    s.precision = MAGVIT_PRECISION_BF16;
+    expect_open(&s, MAGVIT_ERR(ENOTSUP), "precision is bf16, must be auto or f32 for the ref backend");
 }
+
+#if CONFIG_ONEDNN
+/* What the processor is best at, and float32: near each other, and the same only where there is no bf16. */
+static void test_precision(void)
+{
+    static float clip[2][16 * 32 * 32 * 3];
+    static int32_t codes[4 * 4 * 4];
+    double error = 0;
+    int bf16 = 0;
+
+    for (size_t i = 0; i < MGV_ARRAY_LEN(codes); i++)
+        codes[i] = (int32_t)(i * 7 % 64);
+    for (int i = 0; i < 2; i++) {
+        MagvitSettings s = settings(TINY);
+        MagvitContext *ctx = NULL;
+        MagvitInfo info;
+
+        s.backend   = MAGVIT_BACKEND_CPU;
+        s.precision = i ? MAGVIT_PRECISION_F32 : MAGVIT_PRECISION_AUTO;
+        CU_ASSERT_EQUAL_FATAL(magvit_open(&ctx, &s), 0);
+        CU_ASSERT_EQUAL(magvit_get_info(ctx, &info), 0);
+        bf16 |= strstr(info.device, ", bf16,") != NULL;
+        CU_ASSERT(!i || strstr(info.device, ", f32,"));
+        CU_ASSERT_EQUAL(magvit_decode(ctx, codes, clip[i]), 0);
+        magvit_close(&ctx);
+    }
+    for (size_t i = 0; i < MGV_ARRAY_LEN(clip[0]); i++)
+        error += fabs(clip[0][i] - clip[1][i]) / MGV_ARRAY_LEN(clip[0]);
+    CU_ASSERT(error < 0.01);
+    CU_ASSERT_EQUAL(error > 0, bf16);
+}
+#endif
 
 static void test_environment(void)
 {
@@ -403,6 +442,9 @@ CU_ErrorCode add_magvit_suite(void)
 {
     static const UnitTest tests[] = {
         { "models that cannot be opened", test_open_errors },
+#if CONFIG_ONEDNN
+        { "precision", test_precision },
+#endif
         { "model of the environment", test_environment },
         { "encode and decode", test_encode_decode },
         { "sessions of all tasks", test_sessions },
