@@ -236,7 +236,8 @@ static int find_or_create(MgvDevice *dev, VkPipeline *out, enum MgvVkShader shad
     MgvVkPipeline *p, want = { .shader = shader };
     int ret;
 
-    memcpy(want.spec, spec, nb_spec * sizeof(*spec));
+    if (nb_spec)
+        memcpy(want.spec, spec, nb_spec * sizeof(*spec));
     for (p = dev->pipelines; p; p = p->next)
         if (p->shader == shader && !memcmp(p->spec, want.spec, sizeof(p->spec))) {
             *out = p->pipeline;

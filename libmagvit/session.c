@@ -534,7 +534,7 @@ static void fade_tail(MagvitSession *s, const MgvPicture *from, int64_t number)
 static void compose_blend(MagvitSession *s, const Output *o)
 {
     int64_t next = o->number + 1;
-    double phase = (double)(o->slot % s->timeline.factor) / s->timeline.factor;
+    double phase;
 
     if (s->p.task != MAGVIT_TASK_INTERP || s->p.fallback != MAGVIT_FALLBACK_BLEND)
         return;
@@ -542,6 +542,8 @@ static void compose_blend(MagvitSession *s, const Output *o)
         while (frame_at(s, next)->bad)
             next++;
         phase = (double)(s->back.current - o->number) / (next - o->number);
+    } else {
+        phase = (double)(o->slot % s->timeline.factor) / s->timeline.factor;
     }
     for (int alpha = 0; alpha <= s->p.format.alpha; alpha++)
         mgv_picture_mix(s->work, frame_at(s, next), phase, alpha);

@@ -48,7 +48,7 @@ class DecoderTest(unittest.TestCase):
         for i, (video, m, fields) in enumerate(made):
             v, clip, known, z, drawn = e.read(i)
             np.testing.assert_array_equal((v * 255).round().byte().permute(1, 2, 3, 0), video)
-            shown = fill_holes(*(torch.from_numpy(a)[None] for a in (m.clip.transpose(3, 0, 1, 2), m.known)))[0]
+            shown = fill_holes(*(torch.from_numpy(a)[None] for a in (m.clip.transpose(3, 0, 1, 2), m.known.copy())))[0]
             np.testing.assert_allclose(clip, shown, atol=0.5 / 255 + 1e-6)
             np.testing.assert_array_equal(known, m.known)
             np.testing.assert_array_equal(z.flatten(), fields["z"])
