@@ -8,6 +8,7 @@
 
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+#include "sum.glsl"
 
 layout(local_size_x = 128) in;
 
@@ -18,23 +19,6 @@ layout(push_constant, std430) uniform Push {
     uint rows, channels;
     float eps;
 };
-
-shared float part[128];
-
-float sum_of_all(float mine)
-{
-    const uint tid = gl_LocalInvocationID.x;
-
-    barrier();
-    part[tid] = mine;
-    for (uint half_ = 64; half_ > 0; half_ /= 2) {
-        barrier();
-        if (tid < half_)
-            part[tid] += part[tid + half_];
-    }
-    barrier();
-    return part[0];
-}
 
 void main()
 {

@@ -10,6 +10,7 @@
 
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+#include "sum.glsl"
 
 layout(local_size_x = 128) in;
 layout(constant_id = 0) const bool UNIT = false; // compare directions
@@ -21,23 +22,7 @@ layout(push_constant, std430) uniform Push {
     uint vectors, channels, rows;
 };
 
-shared float part[128];
 shared uint found[128];
-
-/* Sum over the threads. */
-float reduce(float mine)
-{
-    const uint tid = gl_LocalInvocationID.x;
-
-    part[tid] = mine;
-    for (uint half_ = 64; half_ > 0; half_ /= 2) {
-        barrier();
-        if (tid < half_)
-            part[tid] += part[tid + half_];
-    }
-    barrier();
-    return part[0];
-}
 
 float length_scale(uint at)
 {
@@ -45,7 +30,7 @@ float length_scale(uint at)
 
     for (uint c = gl_LocalInvocationID.x; c < channels; c += 128)
         square += float(x.v[at + c]) * float(x.v[at + c]);
-    return 1.0 / sqrt(max(reduce(square), 1e-12));
+    return 1.0 / sqrt(max(sum_of_all(square), 1e-12));
 }
 
 /* x s as the float nearest to it and the remainder, by halves of 12 bits whose products are exact (Dekker 1971). */
