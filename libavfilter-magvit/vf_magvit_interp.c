@@ -49,6 +49,7 @@ typedef struct MagvitInterpContext {
     int scd;
     double scd_threshold;
     double dup_threshold;
+    int motion;
 
     /* state */
     AVFrame *last;        ///< last frame that the detector saw, NULL before the first
@@ -71,6 +72,7 @@ static const AVOption magvit_interp_options[] = {
         MAGVIT_CONST("fdiff", "frame difference",  SCD_FDIFF, "scd"),
     { "scd_threshold", "set the scene change threshold", OFFSET(scd_threshold), AV_OPT_TYPE_DOUBLE, { .dbl = 10 }, 0, 100, TFLAGS },
     { "dup_threshold", "set how many percent equal frames may differ by, 0 to treat none as equal", OFFSET(dup_threshold), AV_OPT_TYPE_DOUBLE, { .dbl = 0.1 }, 0, 100, FLAGS },
+    { "motion", "show the model frames that follow motion, else blends", OFFSET(motion), AV_OPT_TYPE_BOOL, { .i64 = 1 }, 0, 1, FLAGS },
     MAGVIT_COMMON_OPTIONS,
     { NULL }
 };
@@ -139,6 +141,7 @@ static int set_params(AVFilterContext *ctx, MagvitParams *par)
     av_frame_free(&s->last);
     s->last_mafd = 0;
     par->dup_threshold = s->dup_threshold;
+    par->motion        = s->motion;
     if (s->factor || s->mode == MODE_REPAIR) {
         par->factor = s->mode == MODE_REPAIR ? 1 : s->factor;
         par->repair = s->mode == MODE_REPAIR;

@@ -337,7 +337,14 @@ typedef struct MagvitParams {
     enum MagvitFallback fallback; ///< default ERROR
     int64_t max_memory;        ///< bytes that model and session may take, see MagvitMemory; 0 = no limit, the default
 
-    uint8_t reserved[92];      ///< zero
+    /* MAGVIT_TASK_INTERP, more */
+    /**
+     * What the model is shown between given frames: 1: a blend of the two with what moved put where it is by then;
+     * 0: the plain blend, as in the paper (appendix B.1); [0,1], default 1
+     */
+    int motion;
+
+    uint8_t reserved[88];      ///< zero
 } MagvitParams;
 
 /** Memory in bytes that a session takes at most, whatever the length of the stream. */

@@ -48,6 +48,7 @@ void magvit_default_params(MagvitParams *p, enum MagvitTask task)
         .class_id           = -1,
         .known_pixels       = 1,
         .dup_threshold      = 0.1,
+        .motion             = 1,
     };
 }
 
@@ -113,6 +114,7 @@ int mgv_params_check(const MagvitParams *p, const MgvSynth *s)
     };
     const Check interp[] = {
         { "repair", p->repair, 0, 1 },
+        { "motion", p->motion, 0, 1 },
         { "factor", p->factor, p->repair, p->repair ? 1 : MGV_MIN(15, frames - 1) },
     };
     const Check inpaint[] = {

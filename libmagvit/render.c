@@ -63,6 +63,9 @@ struct MgvRender {
     Buffer sum;          ///< [T][area.h,area.w,3] made
     Buffer steady;       ///< INPAINT: scratch
     Buffer weight;       ///< [area.h,area.w] 0 where no tile lies
+    MgvMotion *motion;   ///< INTERP: of the area; NULL: frames between are blends
+    Buffer flow;         ///< from a given slot to the next, as many as there are
+    int motion_w, motion_h; ///< that motion is made for
 
     Buffer native[NB_NATIVE]; ///< [native.h,native.w,3]
     Buffer known, write; ///< [native.h,native.w]
@@ -121,6 +124,7 @@ void mgv_render_free(MgvRender **out)
     mgv_blend_free(&r->blend);
     mgv_blend_free(&r->tile_blend);
     mgv_cond_free(&r->cond);
+    mgv_motion_free(&r->motion);
     mgv_tiling_uninit(&r->tiling);
     mgv_freep(&r->tile);
     for (int i = 0; i < NB_NATIVE; i++)
@@ -130,6 +134,7 @@ void mgv_render_free(MgvRender **out)
     mgv_freep(&r->sum.data);
     mgv_freep(&r->weight.data);
     mgv_freep(&r->steady.data);
+    mgv_freep(&r->flow.data);
     mgv_freep(&r->known.data);
     mgv_freep(&r->write.data);
     mgv_freep(&r->count.data);
@@ -202,6 +207,19 @@ static int enlarge_area(MgvRender *r, float *pixels, const float *area)
     return mgv_image_resize(r->image, pixels, t->native.w, t->native.h, area, t->area.w, t->area.h,
                             t->native.x * sx - t->area.x, t->native.y * sy - t->area.y,
                             t->native.w * sx, t->native.h * sy);
+}
+
+static float *slot_flow(const MgvRender *r, int slot)
+{
+    return (float *)r->flow.data + r->row[slot] * mgv_motion_floats(r->tiling.area.w, r->tiling.area.h);
+}
+
+/** Nearest given slot from one on, in steps; -1 if there is none. */
+static int given_slot(const MgvRender *r, int slot, int step)
+{
+    while (slot >= 0 && slot < r->window.slots && r->row[slot] < 0)
+        slot += step;
+    return slot < r->window.slots ? slot : -1;
 }
 
 /* ---- regions -------------------------------------------------------------- */
@@ -347,6 +365,56 @@ fail:
     return ret;
 }
 
+static int with_motion(const MgvRender *r)
+{
+    return r->p->task == MAGVIT_TASK_INTERP && r->p->motion;
+}
+
+static int motion_buffers(MgvRender *r, int given)
+{
+    const int w = r->tiling.area.w, h = r->tiling.area.h;
+    int ret;
+
+    RET(buffer_grow(&r->flow, given * mgv_motion_floats(w, h), sizeof(float)));
+    if (r->motion && r->motion_w == w && r->motion_h == h)
+        return 0;
+    mgv_motion_free(&r->motion);
+    RET(mgv_motion_alloc(&r->motion, w, h));
+    r->motion_w = w;
+    r->motion_h = h;
+    return 0;
+
+fail:
+    return ret;
+}
+
+/** Find the motion over each gap between given frames. */
+static void find_motion(MgvRender *r)
+{
+    for (int a = 0, z; a < r->window.slots; a = z) {
+        z = given_slot(r, a + 1, 1);
+        if (z < 0)
+            return;
+        if (r->row[a] >= 0 && z - a > 1)
+            mgv_motion_estimate(r->motion, slot_flow(r, a), slot_clip(r, a), slot_clip(r, z));
+    }
+}
+
+/** Of the condition of a tile, what lies between given frames, as far as it is not given. */
+static void follow_motion(MgvRender *r, int x, int y)
+{
+    const MgvTiling *t = &r->tiling;
+    const MgvRect tile = { x, y, t->tile_w, t->tile_h };
+
+    for (int i = 0; i < r->window.slots; i++) {
+        const int a = given_slot(r, i, -1), z = given_slot(r, i, 1);
+
+        if (a >= 0 && z > a)
+            mgv_motion_between(r->motion, r->cond->clip + (size_t)i * t->tile_w * t->tile_h * 3, tile, slot_clip(r, a),
+                               slot_clip(r, z), slot_flow(r, a), (double)(i - a) / (z - a));
+    }
+}
+
 static int window_buffers(MgvRender *r)
 {
     size_t area = area_pixels(r), pixels = native_pixels(r);
@@ -357,6 +425,8 @@ static int window_buffers(MgvRender *r)
     RET(buffer_grow(&r->clip, given * area, 3 * sizeof(float)));
     RET(buffer_grow(&r->sum, slots * area, 3 * sizeof(float)));
     RET(buffer_grow(&r->weight, area, sizeof(float)));
+    if (with_motion(r))
+        RET(motion_buffers(r, given));
     if (r->p->task == MAGVIT_TASK_INPAINT)
         RET(buffer_grow(&r->steady, mgv_blend_steady_scratch(r->tiling.area.w, r->tiling.area.h), sizeof(double)));
     if (has_region(r)) {
@@ -472,6 +542,8 @@ static int run_tile(MgvRender *r, int tx, int ty, MgvProgress *progress)
         for (int i = 0; i < r->window.slots; i++)
             cut_tile(r, i, x, y);
         mgv_cond_build(r->cond, r->p->moving ? MGV_FILL_ZERO : fill[r->p->task]); // as the model was trained
+        if (with_motion(r))
+            follow_motion(r, x, y);
         job.clip   = r->cond->clip;
         job.known  = r->cond->known;
         job.latent = r->cond->cells;
@@ -548,6 +620,8 @@ int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
     for (int i = 0; i < w->slots; i++)
         if (w->source[i] >= 0)
             RET(load_slot(r, i));
+    if (with_motion(r))
+        find_motion(r);
 
     for (int i = 0; i < t->nb_x * t->nb_y; i++)
         tiles += tile_wanted(r, i % t->nb_x, i / t->nb_x);
@@ -598,13 +672,6 @@ static int load_anchor(MgvRender *r, int side, int slot, MgvAnchor *a)
 
 fail:
     return ret;
-}
-
-static int given_slot(const MgvRender *r, int slot, int step)
-{
-    while (slot >= 0 && slot < r->window.slots && r->row[slot] < 0)
-        slot += step;
-    return slot < r->window.slots ? slot : -1;
 }
 
 static void clip_values(float *v, size_t n)

@@ -350,6 +350,20 @@ void mgv_blend_feather(float *share, uint16_t *near, const MgvPicture *p, int fe
 /** Two box filters of radius r on each axis of a plane [h,w]. dst and tmp [h,w] are overwritten, dst may be src; column [w]. */
 void mgv_blend_blur(float *dst, const float *src, float *tmp, double *column, int w, int h, int r);
 
+/* ---- motion.c: between two given frames ------------------------------------ */
+
+/** Scratch for the motion of pictures [h,w,3] in [0,1]. */
+typedef struct MgvMotion MgvMotion;
+int mgv_motion_alloc(MgvMotion **out, int w, int h); ///< ENOMEM
+void mgv_motion_free(MgvMotion **m);
+int64_t mgv_motion_bytes(int w, int h);  ///< what is allocated
+size_t mgv_motion_floats(int w, int h);  ///< values of a flow: it may be coarser than the pictures
+/** Pixels that things move by from a to b, at where they are halfway. */
+void mgv_motion_estimate(MgvMotion *m, float *flow, const float *a, const float *b);
+/** dst [r.h,r.w,3]: part r, which may reach over the edge, of the picture at phase phi in [0,1] from a to b. */
+void mgv_motion_between(const MgvMotion *m, float *dst, MgvRect r, const float *a, const float *b, const float *flow,
+                        double phi);
+
 /* ---- drift.c: from one window to the next -------------------------------- */
 
 typedef struct MgvDrift MgvDrift;

@@ -79,13 +79,14 @@ static const char help_text[] =
     "  --scale MODE              auto, tile or fit [auto]\n"
     "  --tile-overlap N          pixels that neighbouring tiles share [32]\n"
     "  --overlap N               frames that neighbouring windows share [by task]\n"
+    "  --motion N                interp: 0: start from blends, not from frames that follow motion [1]\n"
     "  --known-pixels N          0: hide the given pixels from a decoder that sees them [1]\n";
 
 /* Long options without a letter. */
 enum {
     OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_PRECISION, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR, OPT_FPS,
     OPT_FRAMES, OPT_COND_FRAMES, OPT_CLASS, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE,
-    OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN,
+    OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN, OPT_MOTION,
     OPT_DEVICES, OPT_HELP
 };
 
@@ -104,6 +105,7 @@ static const struct option long_options[] = {
     { "guidance", 1, NULL, OPT_GUIDANCE },       { "seed", 1, NULL, OPT_SEED },
     { "scale", 1, NULL, OPT_SCALE },             { "tile-overlap", 1, NULL, OPT_TILE_OVERLAP },
     { "overlap", 1, NULL, OPT_OVERLAP },         { "known-pixels", 1, NULL, OPT_KNOWN },
+    { "motion", 1, NULL, OPT_MOTION },
     { "devices", 0, NULL, OPT_DEVICES },         { "help", 0, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 }
 };
@@ -210,6 +212,7 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_TILE_OVERLAP: p->tile_overlap = (int)parse_int("--tile-overlap", v, 0, 4096); break;
     case OPT_OVERLAP:      p->overlap = (int)parse_int("--overlap", v, 0, 8); break;
     case OPT_KNOWN:        p->known_pixels = (int)parse_int("--known-pixels", v, 0, 1); break;
+    case OPT_MOTION:       p->motion = (int)parse_int("--motion", v, 0, 1); break;
     case OPT_DEVICES:      o->devices = 1; break;
     case OPT_HELP:         fputs(help_text, stdout); exit(EXIT_SUCCESS);
     default:               usage("unknown option");

@@ -1,0 +1,457 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * Motion between two given frames, to fill the frames between them before they
+ * are tokenised: a picture in which things have moved is a better start than
+ * one in which they are dissolved. The flow is symmetric: v(x) is the way from
+ * the first frame to the second of what lies at x halfway between them. It
+ * minimises total variation and the absolute difference of brightness (TV-L1,
+ * Zach, Pock and Bischof 2007), coarse to fine, with a median after each
+ * linearisation (Wedel et al. 2009).
+ */
+
+#include <math.h>
+#include <string.h>
+
+#include "libmagvit/video.h"
+
+#define MAX_LEVELS 16
+#define MIN_SIDE   8         ///< of the coarsest level
+#define MAX_PIXELS (1 << 20) ///< of the finest one that is solved: what is finer moves with it
+#define WARPS      3         ///< linearisations a level
+#define ITERATIONS 10        ///< of the solver, each
+#define LAMBDA     40.0f     ///< weight of the difference of brightness, in [0,1], against the variation of the flow
+#define THETA      0.3f      ///< coupling of the two
+#define STEP       (0.25f / THETA)
+#define LOOKUPS    3         ///< fixed-point steps from a phase to halfway
+
+/** One picture: [h,w,4] brightness, its derivatives by x and y, unused. */
+typedef struct Level {
+    int w, h;
+    float *a, *b;
+} Level;
+
+/** Planes [h,w] of the level that is solved. */
+enum { RES, GX, GY, NORM, VX, VY, UX, UY, PXX, PXY, PYX, PYY, NB_PLANES };
+
+struct MgvMotion {
+    int nb_levels, first; ///< first: number of the level that flow has the size of
+    Level level[MAX_LEVELS];
+    float *pyramids, *planes;
+    size_t plane;         ///< floats from one plane to the next
+};
+
+/** Sizes of the levels of a w x h picture. @return their number */
+static int level_sizes(Level *l, int w, int h, int *first)
+{
+    int n = 1;
+
+    l[0] = (Level){ w, h, NULL, NULL };
+    for (*first = 0; n < MAX_LEVELS && MGV_MIN(l[n - 1].w, l[n - 1].h) >= 2 * MIN_SIDE; n++)
+        l[n] = (Level){ (l[n - 1].w + 1) / 2, (l[n - 1].h + 1) / 2, NULL, NULL };
+    while (*first < n - 1 && (int64_t)l[*first].w * l[*first].h > MAX_PIXELS)
+        ++*first;
+    return n;
+}
+
+static size_t pixels(const Level *l)
+{
+    return (size_t)l->w * l->h;
+}
+
+/** Floats of both pyramids. */
+static size_t pyramid_floats(const Level *l, int n)
+{
+    size_t sum = 0;
+
+    for (int i = 0; i < n; i++)
+        sum += 2 * 4 * pixels(&l[i]);
+    return sum;
+}
+
+static size_t plane_floats(const Level *l)
+{
+    return MGV_ALIGN_UP(pixels(l), MGV_ALIGNMENT / sizeof(float));
+}
+
+size_t mgv_motion_floats(int w, int h)
+{
+    Level l[MAX_LEVELS];
+    int first;
+
+    level_sizes(l, w, h, &first);
+    return 2 * pixels(&l[first]);
+}
+
+int64_t mgv_motion_bytes(int w, int h)
+{
+    Level l[MAX_LEVELS];
+    int first, n = level_sizes(l, w, h, &first);
+
+    return (pyramid_floats(l, n) + NB_PLANES * plane_floats(&l[first])) * sizeof(float);
+}
+
+int mgv_motion_alloc(MgvMotion **out, int w, int h)
+{
+    MgvMotion *m = *out = mgv_calloc(1, sizeof(*m));
+    float *next;
+
+    if (!m)
+        return MAGVIT_ERR(ENOMEM);
+    m->nb_levels = level_sizes(m->level, w, h, &m->first);
+    m->plane     = plane_floats(&m->level[m->first]);
+    m->planes    = mgv_calloc(m->plane * NB_PLANES, sizeof(*m->planes));
+    next = m->pyramids = mgv_calloc(pyramid_floats(m->level, m->nb_levels), sizeof(*next));
+    if (!m->planes || !m->pyramids) {
+        mgv_motion_free(out);
+        return MAGVIT_ERR(ENOMEM);
+    }
+    for (int i = 0; i < m->nb_levels; i++) {
+        m->level[i].a = next;
+        m->level[i].b = next + 4 * pixels(&m->level[i]);
+        next += 8 * pixels(&m->level[i]);
+    }
+    return 0;
+}
+
+void mgv_motion_free(MgvMotion **m)
+{
+    if (!*m)
+        return;
+    mgv_freep(&(*m)->pyramids);
+    mgv_freep(&(*m)->planes);
+    mgv_freep(m);
+}
+
+/* ---- pyramids ------------------------------------------------------------- */
+
+/** Brightness of rgb [h,w,3], by the weights of BT.601. */
+static void brightness(float *restrict dst, const float *restrict rgb, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i * 4] = 0.299f * rgb[i * 3] + 0.587f * rgb[i * 3 + 1] + 0.114f * rgb[i * 3 + 2];
+}
+
+/** Means of 2x2 pixels; an odd edge counts twice. */
+static void halve(float *restrict dst, const Level *to, const float *restrict src, const Level *from)
+{
+    for (int y = 0; y < to->h; y++) {
+        const float *r0 = src + (size_t)(2 * y) * from->w * 4;
+        const float *r1 = src + (size_t)MGV_MIN(2 * y + 1, from->h - 1) * from->w * 4;
+
+        for (int x = 0; x < to->w; x++, dst += 4) {
+            const int x0 = 8 * x, x1 = 4 * MGV_MIN(2 * x + 1, from->w - 1);
+
+            dst[0] = (r0[x0] + r0[x1] + r1[x0] + r1[x1]) / 4;
+        }
+    }
+}
+
+/** Central differences, one-sided halves at the edge. */
+static void derive(float *v, const Level *l)
+{
+    for (int y = 0; y < l->h; y++) {
+        const float *up = v + (size_t)MGV_MAX(y - 1, 0) * l->w * 4, *down = v + (size_t)MGV_MIN(y + 1, l->h - 1) * l->w * 4;
+        float *row = v + (size_t)y * l->w * 4;
+
+        for (int x = 0; x < l->w; x++) {
+            row[x * 4 + 1] = (row[MGV_MIN(x + 1, l->w - 1) * 4] - row[MGV_MAX(x - 1, 0) * 4]) / 2;
+            row[x * 4 + 2] = (down[x * 4] - up[x * 4]) / 2;
+        }
+    }
+}
+
+/** Where a sample lies between pixels; beyond the picture its edge is repeated. */
+typedef struct Place {
+    size_t at[4]; ///< offsets in pixels
+    float fx, fy;
+} Place;
+
+static inline Place place(float x, float y, int w, int h)
+{
+    Place p;
+    int x0, y0, right, down;
+
+    x = MGV_CLAMP(x, 0, w - 1);
+    y = MGV_CLAMP(y, 0, h - 1);
+    x0 = (int)x;
+    y0 = (int)y;
+    p.fx = x - x0;
+    p.fy = y - y0;
+    right = x0 < w - 1;
+    down  = y0 < h - 1 ? w : 0;
+    p.at[0] = (size_t)y0 * w + x0;
+    p.at[1] = p.at[0] + right;
+    p.at[2] = p.at[0] + down;
+    p.at[3] = p.at[2] + right;
+    return p;
+}
+
+/** Bilinear; every pixel has stride values, the first n of which are taken. */
+static inline void sample(float *restrict out, const float *restrict v, const Place *p, int stride, int n)
+{
+    const float *a = v + p->at[0] * stride, *b = v + p->at[1] * stride, *c = v + p->at[2] * stride, *d = v + p->at[3] * stride;
+
+    for (int k = 0; k < n; k++) {
+        const float top = a[k] + p->fx * (b[k] - a[k]), low = c[k] + p->fx * (d[k] - c[k]);
+        out[k] = top + p->fy * (low - top);
+    }
+}
+
+/** Weights of Catmull and Rom's spline at f in [0,1) after the second of four values. */
+static inline void cubic_weights(float w[4], float f)
+{
+    w[0] = ((-0.5f * f + 1) * f - 0.5f) * f;
+    w[1] = (1.5f * f - 2.5f) * f * f + 1;
+    w[2] = ((-1.5f * f + 2) * f + 0.5f) * f;
+    w[3] = (0.5f * f - 0.5f) * f * f;
+}
+
+/** Bicubic, as sharp as the picture, limited to the values round the place; rgb [h,w,3]. */
+static void sample_cubic(float out[3], const float *rgb, float x, float y, int w, int h)
+{
+    const float cx = MGV_CLAMP(x, 0, w - 1), cy = MGV_CLAMP(y, 0, h - 1);
+    const int x0 = (int)cx, y0 = (int)cy;
+    float wx[4], wy[4], lo[3], hi[3];
+
+    cubic_weights(wx, cx - x0);
+    cubic_weights(wy, cy - y0);
+    for (int c = 0; c < 3; c++) {
+        out[c] = 0;
+        lo[c]  = INFINITY;
+        hi[c]  = -INFINITY;
+    }
+    for (int j = 0; j < 4; j++) {
+        const float *row = rgb + (size_t)MGV_CLAMP(y0 + j - 1, 0, h - 1) * w * 3;
+
+        for (int i = 0; i < 4; i++) {
+            const float *v = row + MGV_CLAMP(x0 + i - 1, 0, w - 1) * 3;
+
+            for (int c = 0; c < 3; c++) {
+                out[c] += wy[j] * wx[i] * v[c];
+                if ((i == 1 || i == 2) && (j == 1 || j == 2)) {
+                    lo[c] = MGV_MIN(lo[c], v[c]);
+                    hi[c] = MGV_MAX(hi[c], v[c]);
+                }
+            }
+        }
+    }
+    for (int c = 0; c < 3; c++)
+        out[c] = MGV_CLAMP(out[c], lo[c], hi[c]);
+}
+
+/* ---- solver --------------------------------------------------------------- */
+
+static float *plane(const MgvMotion *m, int which)
+{
+    return m->planes + which * m->plane;
+}
+
+/** Both pictures at where v leads, halfway to each side, and how their difference depends on v. */
+static void linearise(const MgvMotion *m, const Level *l)
+{
+    float *res = plane(m, RES), *gx = plane(m, GX), *gy = plane(m, GY), *norm = plane(m, NORM);
+    const float *vx = plane(m, VX), *vy = plane(m, VY);
+    size_t i = 0;
+
+    for (int y = 0; y < l->h; y++)
+        for (int x = 0; x < l->w; x++, i++) {
+            const float dx = vx[i] / 2, dy = vy[i] / 2;
+            const Place pa = place(x - dx, y - dy, l->w, l->h), pb = place(x + dx, y + dy, l->w, l->h);
+            float a[4], b[4];
+
+            sample(a, l->a, &pa, 4, 4);
+            sample(b, l->b, &pb, 4, 4);
+            gx[i]   = (a[1] + b[1]) / 2;
+            gy[i]   = (a[2] + b[2]) / 2;
+            norm[i] = gx[i] * gx[i] + gy[i] * gy[i] + 1e-9f;
+            res[i]  = b[0] - a[0] - gx[i] * vx[i] - gy[i] * vy[i];
+        }
+}
+
+/** The flow that fits brightness, by thresholding, plus what the dual variables of a row say of its variation. */
+static void fit_row(const MgvMotion *m, size_t row, int w, int y, int last)
+{
+    const float *res = plane(m, RES) + row, *gx = plane(m, GX) + row, *gy = plane(m, GY) + row, *norm = plane(m, NORM) + row;
+    const float *xx = plane(m, PXX) + row, *xy = plane(m, PXY) + row, *yx = plane(m, PYX) + row, *yy = plane(m, PYY) + row;
+    const ptrdiff_t up = y > 0 ? w : 0; // beyond the first row the dual variables count as 0
+    const float has_up = y > 0, here = y < last;
+    float *restrict ux = plane(m, UX) + row, *restrict uy = plane(m, UY) + row;
+
+    for (int x = 0; x < w; x++) {
+        const float left_x = x ? xx[x - 1] : 0, left_y = x ? yx[x - 1] : 0;
+        const float right_x = x < w - 1 ? xx[x] : 0, right_y = x < w - 1 ? yx[x] : 0;
+        const float div_x = right_x - left_x + here * xy[x] - has_up * xy[x - up];
+        const float div_y = right_y - left_y + here * yy[x] - has_up * yy[x - up];
+        float rho = res[x] + gx[x] * ux[x] + gy[x] * uy[x], d = -rho / norm[x];
+
+        d = MGV_CLAMP(d, -LAMBDA * THETA, LAMBDA * THETA);
+        ux[x] += d * gx[x] + THETA * div_x;
+        uy[x] += d * gy[x] + THETA * div_y;
+    }
+}
+
+/** A step of the dual variables of one component along a row. */
+static void dual_row(float *restrict px, float *restrict py, const float *u, const float *below, int w)
+{
+    for (int x = 0; x < w; x++) {
+        const float dx = x < w - 1 ? u[x + 1] - u[x] : 0, dy = below[x] - u[x];
+        const float n = 1 / (1 + STEP * sqrtf(dx * dx + dy * dy));
+
+        px[x] = (px[x] + STEP * dx) * n;
+        py[x] = (py[x] + STEP * dy) * n;
+    }
+}
+
+static void iterate(const MgvMotion *m, const Level *l)
+{
+    for (int y = 0; y < l->h; y++)
+        fit_row(m, (size_t)y * l->w, l->w, y, l->h - 1);
+    for (int y = 0; y < l->h; y++) {
+        const size_t row = (size_t)y * l->w, below = y < l->h - 1 ? row + l->w : row;
+
+        dual_row(plane(m, PXX) + row, plane(m, PXY) + row, plane(m, UX) + row, plane(m, UX) + below, l->w);
+        dual_row(plane(m, PYX) + row, plane(m, PYY) + row, plane(m, UY) + row, plane(m, UY) + below, l->w);
+    }
+}
+
+/** Put the lesser of two values first. */
+#define ORDER(a, b)                           \
+    do {                                      \
+        const float lesser = MGV_MIN(a, b);   \
+        b = MGV_MAX(a, b);                    \
+        a = lesser;                           \
+    } while (0)
+
+/** Median of 3x3, edges repeated: Paeth's network of 19 exchanges, without the branches of sorting. */
+static void median_row(float *restrict dst, const float *a, const float *b, const float *c, int w)
+{
+    for (int x = 0; x < w; x++) {
+        const int l = x ? x - 1 : x, r = x < w - 1 ? x + 1 : x;
+        float p0 = a[l], p1 = a[x], p2 = a[r], p3 = b[l], p4 = b[x], p5 = b[r], p6 = c[l], p7 = c[x], p8 = c[r];
+
+        ORDER(p1, p2); ORDER(p4, p5); ORDER(p7, p8); ORDER(p0, p1); ORDER(p3, p4); ORDER(p6, p7);
+        ORDER(p1, p2); ORDER(p4, p5); ORDER(p7, p8); ORDER(p0, p3); ORDER(p5, p8); ORDER(p4, p7);
+        ORDER(p3, p6); ORDER(p1, p4); ORDER(p2, p5); ORDER(p4, p7); ORDER(p4, p2); ORDER(p6, p4);
+        ORDER(p4, p2);
+        dst[x] = p4;
+    }
+}
+
+static void median(float *dst, const float *src, const Level *l)
+{
+    for (int y = 0; y < l->h; y++) {
+        const float *row = src + (size_t)y * l->w;
+
+        median_row(dst + (size_t)y * l->w, y ? row - l->w : row, row, y < l->h - 1 ? row + l->w : row, l->w);
+    }
+}
+
+/** Solve a level from VX, VY on, which receive the result. */
+static void solve(const MgvMotion *m, const Level *l)
+{
+    const size_t n = pixels(l);
+
+    for (int k = PXX; k <= PYY; k++)
+        memset(plane(m, k), 0, n * sizeof(float));
+    for (int i = 0; i < WARPS; i++) {
+        linearise(m, l);
+        memcpy(plane(m, UX), plane(m, VX), n * sizeof(float));
+        memcpy(plane(m, UY), plane(m, VY), n * sizeof(float));
+        for (int k = 0; k < ITERATIONS; k++)
+            iterate(m, l);
+        median(plane(m, VX), plane(m, UX), l);
+        median(plane(m, VY), plane(m, UY), l);
+    }
+}
+
+/** Flow of a level -> of the next finer one, which is twice as fast there. */
+static void refine(const MgvMotion *m, const Level *to, const Level *from)
+{
+    for (int k = 0; k < 2; k++) {
+        float *src = plane(m, UX + k), *dst = plane(m, VX + k);
+
+        memcpy(src, dst, pixels(from) * sizeof(*src));
+        for (int y = 0; y < to->h; y++)
+            for (int x = 0; x < to->w; x++) {
+                const Place p = place(x * 0.5f - 0.25f, y * 0.5f - 0.25f, from->w, from->h);
+
+                sample(dst, src, &p, 1, 1);
+                *dst++ *= 2;
+            }
+    }
+}
+
+void mgv_motion_estimate(MgvMotion *m, float *flow, const float *a, const float *b)
+{
+    const Level *l = m->level;
+    const size_t n = pixels(&l[m->first]);
+
+    brightness(l[0].a, a, pixels(&l[0]));
+    brightness(l[0].b, b, pixels(&l[0]));
+    for (int i = 1; i < m->nb_levels; i++) {
+        halve(l[i].a, &l[i], l[i - 1].a, &l[i - 1]);
+        halve(l[i].b, &l[i], l[i - 1].b, &l[i - 1]);
+    }
+    for (int i = m->nb_levels - 1; i >= m->first; i--) {
+        derive(l[i].a, &l[i]);
+        derive(l[i].b, &l[i]);
+        if (i < m->nb_levels - 1) {
+            refine(m, &l[i], &l[i + 1]);
+        } else {
+            memset(plane(m, VX), 0, pixels(&l[i]) * sizeof(float));
+            memset(plane(m, VY), 0, pixels(&l[i]) * sizeof(float));
+        }
+        solve(m, &l[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        flow[2 * i]     = plane(m, VX)[i];
+        flow[2 * i + 1] = plane(m, VY)[i];
+    }
+}
+
+/* ---- frames --------------------------------------------------------------- */
+
+void mgv_motion_between(const MgvMotion *m, float *dst, MgvRect r, const float *a, const float *b, const float *flow,
+                        double phi)
+{
+    const Level *l = &m->level[0], *f = &m->level[m->first];
+    const float sx = (float)l->w / f->w, sy = (float)l->h / f->h, to_half = 0.5f - (float)phi, from_a = phi, to_b = 1 - (float)phi;
+
+    for (int j = r.y; j < r.y + r.h; j++)
+        for (int i = r.x; i < r.x + r.w; i++, dst += 3) {
+            const float x = MGV_CLAMP(i, 0, l->w - 1), y = MGV_CLAMP(j, 0, l->h - 1);
+            const float fx = (x + 0.5f) / sx - 0.5f, fy = (y + 0.5f) / sy - 0.5f;
+            float v[2] = { 0, 0 }, va[3], vb[3];
+            Place p;
+
+            for (int k = 0; k < LOOKUPS; k++) {
+                p = place(fx + to_half * v[0], fy + to_half * v[1], f->w, f->h);
+                sample(v, flow, &p, 2, 2);
+            }
+            v[0] *= sx;
+            v[1] *= sy;
+            sample_cubic(va, a, x - from_a * v[0], y - from_a * v[1], l->w, l->h);
+            sample_cubic(vb, b, x + to_b * v[0], y + to_b * v[1], l->w, l->h);
+            for (int c = 0; c < 3; c++)
+                dst[c] = va[c] + (vb[c] - va[c]) * (float)phi;
+        }
+}
