@@ -111,7 +111,8 @@ build/magvit $(TEST_PROGS):
 	$(LINK) -o $@ $^ $(EXTRA_LIBS) $(LIBS)
 
 ifneq ($(filter -O2,$(CFLAGS)),)
-build/obj/kernels/ref.o build/obj/kernels/cpu_%.o build/obj/libmagvit/motion.o: EXTRA_CFLAGS = -O3 -fopenmp-simd
+build/obj/kernels/ref.o build/obj/kernels/cpu_%.o: EXTRA_CFLAGS = -O3 -fopenmp-simd
+build/obj/libmagvit/motion.o: EXTRA_CFLAGS = -O3 -fopenmp-simd -fno-math-errno
 endif
 
 build/obj/%.o: %.c config.mak

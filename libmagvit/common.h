@@ -57,6 +57,35 @@
 #define MGV_PRINTF(f, a)
 #endif
 
+/**
+ * Before a static function with vectorisable loops: compile it for several
+ * instruction sets and choose when the program is loaded. Everything it calls
+ * must be inlined. Sanitizers do not work with functions that are chosen so
+ * early.
+ */
+#if defined(__has_feature)
+#define HAS_FEATURE(x) __has_feature(x)
+#else
+#define HAS_FEATURE(x) 0
+#endif
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GLIBC__) && defined(__has_attribute) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
+    !HAS_FEATURE(address_sanitizer) && !HAS_FEATURE(thread_sanitizer) && !HAS_FEATURE(memory_sanitizer)
+#if __has_attribute(target_clones)
+#define MGV_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
+#endif
+#undef HAS_FEATURE
+#ifndef MGV_CLONES
+#define MGV_CLONES
+#endif
+
+#if defined(__GNUC__)
+#define MGV_INLINE static inline __attribute__((always_inline))
+#else
+#define MGV_INLINE static inline
+#endif
+
 /** Format one line and pass it on. log may be NULL or silent. Use the macros below. */
 void mgv_log(const MagvitLogger *log, enum MagvitLogLevel level, const char *fmt, ...) MGV_PRINTF(3, 4);
 

@@ -49,14 +49,14 @@ typedef struct Level {
     float *a, *b;
 } Level;
 
-/** Planes [h,w] of the level that is solved. */
+/** Planes [h,w] of the level that is solved; fit() relies on the order. */
 enum { RES, GX, GY, NORM, VX, VY, UX, UY, PXX, PXY, PYX, PYY, NB_PLANES };
 
 struct MgvMotion {
     int nb_levels, first; ///< first: number of the level that flow has the size of
     Level level[MAX_LEVELS];
     float *pyramids, *planes;
-    size_t plane;         ///< floats from one plane to the next
+    size_t plane, before; ///< floats from one plane to the next; of zeros before each
 };
 
 /** Sizes of the levels of a w x h picture. @return their number */
@@ -87,9 +87,14 @@ static size_t pyramid_floats(const Level *l, int n)
     return sum;
 }
 
+static size_t zero_floats(const Level *l)
+{
+    return MGV_ALIGN_UP((size_t)l->w + 1, MGV_ALIGNMENT / sizeof(float));
+}
+
 static size_t plane_floats(const Level *l)
 {
-    return MGV_ALIGN_UP(pixels(l), MGV_ALIGNMENT / sizeof(float));
+    return MGV_ALIGN_UP(zero_floats(l) + pixels(l), MGV_ALIGNMENT / sizeof(float));
 }
 
 size_t mgv_motion_floats(int w, int h)
@@ -118,6 +123,7 @@ int mgv_motion_alloc(MgvMotion **out, int w, int h)
         return MAGVIT_ERR(ENOMEM);
     m->nb_levels = level_sizes(m->level, w, h, &m->first);
     m->plane     = plane_floats(&m->level[m->first]);
+    m->before    = zero_floats(&m->level[m->first]);
     m->planes    = mgv_calloc(m->plane * NB_PLANES, sizeof(*m->planes));
     next = m->pyramids = mgv_calloc(pyramid_floats(m->level, m->nb_levels), sizeof(*next));
     if (!m->planes || !m->pyramids) {
@@ -185,7 +191,7 @@ typedef struct Place {
     float fx, fy;
 } Place;
 
-static inline Place place(float x, float y, int w, int h)
+MGV_INLINE Place place(float x, float y, int w, int h)
 {
     Place p;
     int x0, y0, right, down;
@@ -206,7 +212,7 @@ static inline Place place(float x, float y, int w, int h)
 }
 
 /** Bilinear; every pixel has stride values, the first n of which are taken. */
-static inline void sample(float *restrict out, const float *restrict v, const Place *p, int stride, int n)
+MGV_INLINE void sample(float *restrict out, const float *restrict v, const Place *p, int stride, int n)
 {
     const float *a = v + p->at[0] * stride, *b = v + p->at[1] * stride, *c = v + p->at[2] * stride, *d = v + p->at[3] * stride;
 
@@ -217,7 +223,7 @@ static inline void sample(float *restrict out, const float *restrict v, const Pl
 }
 
 /** Weights of Catmull and Rom's spline at f in [0,1) after the second of four values. */
-static inline void cubic_weights(float w[4], float f)
+MGV_INLINE void cubic_weights(float w[4], float f)
 {
     w[0] = ((-0.5f * f + 1) * f - 0.5f) * f;
     w[1] = (1.5f * f - 2.5f) * f * f + 1;
@@ -225,44 +231,34 @@ static inline void cubic_weights(float w[4], float f)
     w[3] = (0.5f * f - 0.5f) * f * f;
 }
 
-/** Bicubic, as sharp as the picture, limited to the values round the place; rgb [h,w,3]. */
+/** Bicubic, which keeps what is sharp, clipped to [0,1]; rgb [h,w,3]. */
 static void sample_cubic(float out[3], const float *rgb, float x, float y, int w, int h)
 {
     const float cx = MGV_CLAMP(x, 0, w - 1), cy = MGV_CLAMP(y, 0, h - 1);
     const int x0 = (int)cx, y0 = (int)cy;
-    float wx[4], wy[4], lo[3], hi[3];
+    float wx[4], wy[4], sum[3] = { 0 };
 
     cubic_weights(wx, cx - x0);
     cubic_weights(wy, cy - y0);
-    for (int c = 0; c < 3; c++) {
-        out[c] = 0;
-        lo[c]  = INFINITY;
-        hi[c]  = -INFINITY;
-    }
     for (int j = 0; j < 4; j++) {
         const float *row = rgb + (size_t)MGV_CLAMP(y0 + j - 1, 0, h - 1) * w * 3;
 
         for (int i = 0; i < 4; i++) {
             const float *v = row + MGV_CLAMP(x0 + i - 1, 0, w - 1) * 3;
 
-            for (int c = 0; c < 3; c++) {
-                out[c] += wy[j] * wx[i] * v[c];
-                if ((i == 1 || i == 2) && (j == 1 || j == 2)) {
-                    lo[c] = MGV_MIN(lo[c], v[c]);
-                    hi[c] = MGV_MAX(hi[c], v[c]);
-                }
-            }
+            for (int c = 0; c < 3; c++)
+                sum[c] += wy[j] * wx[i] * v[c];
         }
     }
     for (int c = 0; c < 3; c++)
-        out[c] = MGV_CLAMP(out[c], lo[c], hi[c]);
+        out[c] = MGV_CLAMP(sum[c], 0, 1);
 }
 
 /* ---- solver --------------------------------------------------------------- */
 
 static float *plane(const MgvMotion *m, int which)
 {
-    return m->planes + which * m->plane;
+    return m->planes + which * m->plane + m->before;
 }
 
 /** Both pictures at where v leads, halfway to each side, and how their difference depends on v. */
@@ -287,44 +283,54 @@ static void linearise(const MgvMotion *m, const Level *l)
         }
 }
 
-/** The flow that fits brightness, by thresholding, plus what the dual variables of a row say of its variation. */
-static void fit_row(const MgvMotion *m, size_t row, int w, int y, int last)
+/**
+ * One component of the flow, of n pixels with rows of w. What is beyond the picture counts as 0 and is 0 there: the
+ * last column and row of the dual variables never change, and zeros lie before each plane.
+ */
+MGV_INLINE float divergence(const float *px, const float *py, size_t i, int w)
 {
-    const float *res = plane(m, RES) + row, *gx = plane(m, GX) + row, *gy = plane(m, GY) + row, *norm = plane(m, NORM) + row;
-    const float *xx = plane(m, PXX) + row, *xy = plane(m, PXY) + row, *yx = plane(m, PYX) + row, *yy = plane(m, PYY) + row;
-    const ptrdiff_t up = y > 0 ? w : 0; // beyond the first row the dual variables count as 0
-    const float has_up = y > 0, here = y < last;
-    float *restrict ux = plane(m, UX) + row, *restrict uy = plane(m, UY) + row;
+    return px[i] - px[i - 1] + py[i] - py[i - w];
+}
 
-    for (int x = 0; x < w; x++) {
-        const float left_x = x ? xx[x - 1] : 0, left_y = x ? yx[x - 1] : 0;
-        const float right_x = x < w - 1 ? xx[x] : 0, right_y = x < w - 1 ? yx[x] : 0;
-        const float div_x = right_x - left_x + here * xy[x] - has_up * xy[x - up];
-        const float div_y = right_y - left_y + here * yy[x] - has_up * yy[x - up];
-        float rho = res[x] + gx[x] * ux[x] + gy[x] * uy[x], d = -rho / norm[x];
+/** The flow that fits brightness, by thresholding, plus what the dual variables say of its variation. */
+MGV_CLONES static void fit(float *restrict ux, float *restrict uy, const float *restrict lin, const float *restrict dual,
+                           size_t n, int w, size_t plane)
+{
+    const float *res = lin, *gx = lin + plane, *gy = lin + 2 * plane, *norm = lin + 3 * plane;
+    const float *xx = dual, *xy = dual + plane, *yx = dual + 2 * plane, *yy = dual + 3 * plane;
+    const float most = LAMBDA * THETA;
 
-        d = MGV_CLAMP(d, -LAMBDA * THETA, LAMBDA * THETA);
-        ux[x] += d * gx[x] + THETA * div_x;
-        uy[x] += d * gy[x] + THETA * div_y;
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        float d = -(res[i] + gx[i] * ux[i] + gy[i] * uy[i]) / norm[i];
+
+        d = d < -most ? -most : d;
+        d = d > most ? most : d;
+        ux[i] += d * gx[i] + THETA * divergence(xx, xy, i, w);
+        uy[i] += d * gy[i] + THETA * divergence(yx, yy, i, w);
     }
 }
 
-/** A step of the dual variables of one component along a row. */
-static void dual_row(float *restrict px, float *restrict py, const float *u, const float *below, int w)
+MGV_INLINE void dual_pixel(float *px, float *py, float dx, float dy)
 {
-    for (int x = 0; x < w; x++) {
-        const float dx = x < w - 1 ? u[x + 1] - u[x] : 0, dy = below[x] - u[x];
-        const float n = 1 / (1 + STEP * sqrtf(dx * dx + dy * dy));
+    const float n = 1 / (1 + STEP * sqrtf(dx * dx + dy * dy));
 
-        px[x] = (px[x] + STEP * dx) * n;
-        py[x] = (py[x] + STEP * dy) * n;
-    }
+    *px = (*px + STEP * dx) * n;
+    *py = (*py + STEP * dy) * n;
+}
+
+/** A step of the dual variables of one component along a row. */
+MGV_CLONES static void dual_row(float *restrict px, float *restrict py, const float *u, const float *below, int w)
+{
+#pragma omp simd
+    for (int x = 0; x < w - 1; x++)
+        dual_pixel(&px[x], &py[x], u[x + 1] - u[x], below[x] - u[x]);
+    dual_pixel(&px[w - 1], &py[w - 1], 0, below[w - 1] - u[w - 1]);
 }
 
 static void iterate(const MgvMotion *m, const Level *l)
 {
-    for (int y = 0; y < l->h; y++)
-        fit_row(m, (size_t)y * l->w, l->w, y, l->h - 1);
+    fit(plane(m, UX), plane(m, UY), plane(m, RES), plane(m, PXX), pixels(l), l->w, m->plane);
     for (int y = 0; y < l->h; y++) {
         const size_t row = (size_t)y * l->w, below = y < l->h - 1 ? row + l->w : row;
 
@@ -336,24 +342,33 @@ static void iterate(const MgvMotion *m, const Level *l)
 /** Put the lesser of two values first. */
 #define ORDER(a, b)                           \
     do {                                      \
-        const float lesser = MGV_MIN(a, b);   \
-        b = MGV_MAX(a, b);                    \
+        const float lesser = a < b ? a : b;   \
+        b = a < b ? b : a;                    \
         a = lesser;                           \
     } while (0)
 
-/** Median of 3x3, edges repeated: Paeth's network of 19 exchanges, without the branches of sorting. */
-static void median_row(float *restrict dst, const float *a, const float *b, const float *c, int w)
+/** Median of three in each of three columns l, x, r of three rows: Paeth's network of 19 exchanges. */
+MGV_INLINE float median9(const float *a, const float *b, const float *c, int l, int x, int r)
 {
-    for (int x = 0; x < w; x++) {
-        const int l = x ? x - 1 : x, r = x < w - 1 ? x + 1 : x;
-        float p0 = a[l], p1 = a[x], p2 = a[r], p3 = b[l], p4 = b[x], p5 = b[r], p6 = c[l], p7 = c[x], p8 = c[r];
+    float p0 = a[l], p1 = a[x], p2 = a[r], p3 = b[l], p4 = b[x], p5 = b[r], p6 = c[l], p7 = c[x], p8 = c[r];
 
-        ORDER(p1, p2); ORDER(p4, p5); ORDER(p7, p8); ORDER(p0, p1); ORDER(p3, p4); ORDER(p6, p7);
-        ORDER(p1, p2); ORDER(p4, p5); ORDER(p7, p8); ORDER(p0, p3); ORDER(p5, p8); ORDER(p4, p7);
-        ORDER(p3, p6); ORDER(p1, p4); ORDER(p2, p5); ORDER(p4, p7); ORDER(p4, p2); ORDER(p6, p4);
-        ORDER(p4, p2);
-        dst[x] = p4;
-    }
+    ORDER(p1, p2); ORDER(p4, p5); ORDER(p7, p8); ORDER(p0, p1); ORDER(p3, p4); ORDER(p6, p7);
+    ORDER(p1, p2); ORDER(p4, p5); ORDER(p7, p8); ORDER(p0, p3); ORDER(p5, p8); ORDER(p4, p7);
+    ORDER(p3, p6); ORDER(p1, p4); ORDER(p2, p5); ORDER(p4, p7); ORDER(p4, p2); ORDER(p6, p4);
+    ORDER(p4, p2);
+    return p4;
+}
+
+/** Median of 3x3 along a row, edges repeated. */
+MGV_CLONES static void median_row(float *restrict dst, const float *a, const float *b, const float *c, int w)
+{
+    const int last = w - 1;
+
+    dst[0] = median9(a, b, c, 0, 0, MGV_MIN(1, last));
+#pragma omp simd
+    for (int x = 1; x < last; x++)
+        dst[x] = median9(a, b, c, x - 1, x, x + 1);
+    dst[last] = median9(a, b, c, MGV_MAX(last - 1, 0), last, last);
 }
 
 static void median(float *dst, const float *src, const Level *l)

@@ -45,6 +45,7 @@
     X(window) \
     X(blend) \
     X(drift) \
+    X(motion) \
     X(scene) \
     X(memory) \
     X(session) \

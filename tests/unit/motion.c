@@ -1,0 +1,189 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/* Motion between two frames: what moves is found where it is by then, what stands still stays. */
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libmagvit/video.h"
+#include "tests/unit/unit.h"
+
+/* A picture of soft blobs, moved by (dx,dy). */
+static float *blobs(int w, int h, double dx, double dy)
+{
+    float *rgb = malloc((size_t)w * h * 3 * sizeof(*rgb)), *v = rgb;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(rgb);
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++, v += 3) {
+            const double px = x - dx, py = y - dy;
+
+            v[0] = (float)(0.5 + 0.25 * sin(px / 3) * cos(py / 5) + 0.2 * sin(px / 17 + py / 11));
+            v[1] = (float)(0.5 + 0.25 * cos(px / 4) * sin(py / 3) + 0.2 * cos(px / 23 - py / 13));
+            v[2] = 1 - v[0];
+        }
+    return rgb;
+}
+
+static double rms(const float *a, const float *b, int w, int h, int margin)
+{
+    double sum = 0;
+    int n = 0;
+
+    for (int y = margin; y < h - margin; y++)
+        for (int x = 3 * margin; x < 3 * (w - margin); x++, n++) {
+            const double d = a[(size_t)y * w * 3 + x] - b[(size_t)y * w * 3 + x];
+            sum += d * d;
+        }
+    return sqrt(sum / n);
+}
+
+/* Moved as a whole, from one picture to the other by (dx,dy): errors of what is made, and of a blend, halfway. */
+static void check_shift(int w, int h, double dx, double dy)
+{
+    float *a = blobs(w, h, 0, 0), *b = blobs(w, h, dx, dy), *made = malloc((size_t)w * h * 3 * sizeof(*made));
+    float *flow = malloc(mgv_motion_floats(w, h) * sizeof(*flow)), *blend = malloc((size_t)w * h * 3 * sizeof(*blend));
+    MgvMotion *m;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, w, h), 0);
+    mgv_motion_estimate(m, flow, a, b);
+    for (int i = 1; i < 4; i++) {
+        const double phi = i / 4.0;
+        float *truth = blobs(w, h, phi * dx, phi * dy);
+
+        mgv_motion_between(m, made, (MgvRect){ 0, 0, w, h }, a, b, flow, phi);
+        for (int k = 0; k < w * h * 3; k++)
+            blend[k] = (float)(a[k] + (b[k] - a[k]) * phi);
+        CU_ASSERT(rms(made, truth, w, h, 16) < 0.0005);
+        CU_ASSERT(rms(blend, truth, w, h, 16) > 0.03);
+        free(truth);
+    }
+    mgv_motion_free(&m);
+    CU_ASSERT_PTR_NULL(m);
+    free(a);
+    free(b);
+    free(made);
+    free(blend);
+    free(flow);
+}
+
+static void test_shift(void)
+{
+    check_shift(128, 128, 5, -3);
+    check_shift(97, 130, -6.5, 2.25);
+    check_shift(1101, 997, 7, 3); /* so large that the flow is coarser than the picture */
+}
+
+static void test_still(void)
+{
+    const int w = 70, h = 33;
+    float *a = blobs(w, h, 0, 0), *made = malloc((size_t)w * h * 3 * sizeof(*made));
+    float *flow = malloc(mgv_motion_floats(w, h) * sizeof(*flow));
+    MgvMotion *m;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, w, h), 0);
+    mgv_motion_estimate(m, flow, a, a);
+    mgv_motion_between(m, made, (MgvRect){ 0, 0, w, h }, a, a, flow, 0.3);
+    CU_ASSERT_EQUAL(rms(made, a, w, h, 0), 0);
+    mgv_motion_free(&m);
+    free(a);
+    free(made);
+    free(flow);
+}
+
+/* Parts of any place equal the whole, beyond the edge its pixels are repeated; the same flow every time. */
+static void test_parts(void)
+{
+    enum { W = 50, H = 40, S = 16 };
+    float *a = blobs(W, H, 0, 0), *b = blobs(W, H, 2, 1), *whole = malloc(W * H * 3 * sizeof(*whole)), part[S * S * 3];
+    float *flow = malloc(mgv_motion_floats(W, H) * sizeof(*flow)), *again = malloc(mgv_motion_floats(W, H) * sizeof(*flow));
+    MgvMotion *m;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, W, H), 0);
+    mgv_motion_estimate(m, flow, a, b);
+    mgv_motion_estimate(m, again, b, a);
+    mgv_motion_estimate(m, again, a, b);
+    CU_ASSERT_EQUAL(memcmp(flow, again, mgv_motion_floats(W, H) * sizeof(*flow)), 0);
+    mgv_motion_between(m, whole, (MgvRect){ 0, 0, W, H }, a, b, flow, 0.4);
+    for (int y0 = -8; y0 < H; y0 += S)
+        for (int x0 = -8; x0 < W; x0 += S) {
+            mgv_motion_between(m, part, (MgvRect){ x0, y0, S, S }, a, b, flow, 0.4);
+            for (int y = 0; y < S; y++)
+                for (int x = 0; x < S; x++) {
+                    const int wx = MGV_CLAMP(x0 + x, 0, W - 1), wy = MGV_CLAMP(y0 + y, 0, H - 1);
+                    CU_ASSERT_EQUAL(memcmp(part + (y * S + x) * 3, whole + (wy * W + wx) * 3, 3 * sizeof(*part)), 0);
+                }
+        }
+    mgv_motion_free(&m);
+    free(a);
+    free(b);
+    free(whole);
+    free(flow);
+    free(again);
+}
+
+/* Thin, flat and unlike pictures make finite values in [0,1]; no memory is an error. */
+static void test_odd(void)
+{
+    static const int sizes[][2] = { { 1, 1 }, { 2, 1 }, { 1, 90 }, { 300, 2 }, { 15, 17 }, { 16, 16 }, { 31, 64 } };
+    uint64_t seed = 7;
+    MgvMotion *m;
+
+    for (size_t i = 0; i < MGV_ARRAY_LEN(sizes); i++) {
+        const int w = sizes[i][0], h = sizes[i][1], n = w * h * 3;
+        float *a = calloc(n, sizeof(*a)), *b = calloc(n, sizeof(*b)), *made = malloc(n * sizeof(*made));
+        float *flow = malloc(mgv_motion_floats(w, h) * sizeof(*flow));
+
+        CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, w, h), 0);
+        for (int noise = 0; noise < 2; noise++) {
+            for (int k = 0; k < n; k++)
+                b[k] = noise ? (float)(unit_rand(&seed) % 256 / 255.0) : 1;
+            mgv_motion_estimate(m, flow, a, b);
+            mgv_motion_between(m, made, (MgvRect){ 0, 0, w, h }, a, b, flow, 0.5);
+            for (int k = 0; k < n; k++)
+                CU_ASSERT(made[k] >= 0 && made[k] <= 1 && (noise || made[k] == 0.5f));
+        }
+        mgv_motion_free(&m);
+        free(a);
+        free(b);
+        free(made);
+        free(flow);
+    }
+    for (int i = 1; i <= 3; i++) {
+        mgv_alloc_fail_at = i;
+        CU_ASSERT_EQUAL(mgv_motion_alloc(&m, 64, 64), MAGVIT_ERR(ENOMEM));
+        CU_ASSERT_PTR_NULL(m);
+    }
+    mgv_alloc_fail_at = 0;
+}
+
+CU_ErrorCode add_motion_suite(void)
+{
+    static const UnitTest tests[] = {
+        { "a shift is followed", test_shift },
+        { "still pictures stay", test_still },
+        { "parts equal the whole", test_parts },
+        { "odd pictures", test_odd },
+        { NULL, NULL }
+    };
+    return unit_add("motion", tests);
+}
