@@ -176,6 +176,93 @@ static void test_odd(void)
     mgv_alloc_fail_at = 0;
 }
 
+/* ---- a session ---- */
+
+enum { SIDE = 64 };
+
+/* A model that gives back what it is shown. */
+static int echo(void *opaque, MgvJob *job)
+{
+    memcpy(job->out, job->clip, 16 * SIDE * SIDE * 3 * sizeof(*job->out));
+    return 0;
+}
+
+static const MgvSynth synth = { echo, NULL, NULL, { 16, SIDE, SIDE }, { 4, 8, 8 }, 1, 0, &unit_log };
+
+static void put_blobs(uint8_t *gbr, double dx)
+{
+    float *rgb = blobs(SIDE, SIDE, dx, 0);
+
+    for (int i = 0; i < SIDE * SIDE; i++)
+        for (int c = 0; c < 3; c++)
+            gbr[c * SIDE * SIDE + i] = (uint8_t)lrint(255 * rgb[i * 3 + (c + 1) % 3]);
+    free(rgb);
+}
+
+static MagvitFrame frame_of(uint8_t *gbr, int64_t pts)
+{
+    MagvitFrame f = { .color = { 0, 2, 0 }, .pts = pts, .duration = 1 };
+
+    for (int c = 0; c < 3; c++) {
+        f.data[c]   = gbr + c * SIDE * SIDE;
+        f.stride[c] = SIDE;
+    }
+    return f;
+}
+
+/* Mean error, of 255, halfway between frames that move by 4 pixels. */
+static double session_error(int motion)
+{
+    static uint8_t in[3 * SIDE * SIDE], out[3 * SIDE * SIDE], truth[3 * SIDE * SIDE];
+    MagvitFrame f, made = frame_of(out, 0);
+    MagvitParams p;
+    MagvitSession *s;
+    double sum = 0;
+    int n = 0, ret;
+
+    magvit_default_params(&p, MAGVIT_TASK_INTERP);
+    p.width      = p.height = SIDE;
+    p.format     = (MagvitFormat){ MAGVIT_MODEL_GBR, 8, 0, 0, 0, 0 };
+    p.time_base  = (MagvitRational){ 1, 25 };
+    p.frame_rate = (MagvitRational){ 25, 1 };
+    p.motion     = motion;
+    CU_ASSERT_EQUAL_FATAL(mgv_session_open(&s, &synth, &p), 0);
+    for (int i = 0; i < 9; i++) {
+        put_blobs(in, 4 * i);
+        f = frame_of(in, i);
+        CU_ASSERT_EQUAL_FATAL(magvit_send_frame(s, &f), 0);
+        while ((ret = magvit_receive_frame(s, &made)) >= 0) {
+            if (!made.generated)
+                continue;
+            put_blobs(truth, 2 * made.pts);
+            for (int y = 8; y < SIDE - 8; y++)
+                for (int x = 8; x < SIDE - 8; x++, n++)
+                    sum += abs(out[y * SIDE + x] - truth[y * SIDE + x]);
+        }
+        CU_ASSERT_EQUAL(ret, MAGVIT_ERR(EAGAIN));
+    }
+    magvit_session_close(&s);
+    CU_ASSERT_FATAL(n > 0);
+    return sum / n;
+}
+
+static void test_session(void)
+{
+    MagvitParams p;
+    MagvitSession *s;
+
+    CU_ASSERT(session_error(1) < 0.2);
+    CU_ASSERT(session_error(0) > 2);
+    magvit_default_params(&p, MAGVIT_TASK_INTERP);
+    p.width     = p.height = SIDE;
+    p.time_base = (MagvitRational){ 1, 25 };
+    p.motion    = 2;
+    unit_log_reset();
+    CU_ASSERT_EQUAL(mgv_session_open(&s, &synth, &p), MAGVIT_ERR(EINVAL));
+    CU_ASSERT_EQUAL(unit_lines, 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(unit_line, "motion is 2, must be in [0,1]"));
+}
+
 CU_ErrorCode add_motion_suite(void)
 {
     static const UnitTest tests[] = {
@@ -183,6 +270,7 @@ CU_ErrorCode add_motion_suite(void)
         { "still pictures stay", test_still },
         { "parts equal the whole", test_parts },
         { "odd pictures", test_odd },
+        { "a session", test_session },
         { NULL, NULL }
     };
     return unit_add("motion", tests);
