@@ -425,6 +425,17 @@ static float share(float motion, float scale)
     return 1 / (1 + motion / scale * (motion / scale));
 }
 
+/** Mean difference of two pictures around each pixel. */
+static void change(MgvBlend *b, float *dst, const float *from, const float *to, int radius, int w, int h, float *tmp)
+{
+    const size_t pixels = (size_t)w * h;
+
+    for (size_t i = 0; i < pixels; i++)
+        dst[i] = (fabsf(to[i * 3] - from[i * 3]) + fabsf(to[i * 3 + 1] - from[i * 3 + 1]) +
+                  fabsf(to[i * 3 + 2] - from[i * 3 + 2])) / 3;
+    mgv_blend_blur(dst, dst, tmp, b->column, w, h, radius);
+}
+
 void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAnchor *z, double phi, int radius,
                     int w, int h)
 {
@@ -434,10 +445,7 @@ void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAncho
     float fz = z ? (float)phi : 0;
 
     mgv_assert(w <= b->width && pixels <= (size_t)b->width * b->height);
-    for (size_t i = 0; i < pixels; i++)
-        motion[i] = (fabsf(to[i * 3] - from[i * 3]) + fabsf(to[i * 3 + 1] - from[i * 3 + 1]) +
-                     fabsf(to[i * 3 + 2] - from[i * 3 + 2])) / 3;
-    mgv_blend_blur(motion, motion, tmp, b->column, w, h, (radius + 1) / 2);
+    change(b, motion, from, to, (radius + 1) / 2, w, h, tmp);
 
     for (int c = 0; c < 3; c++) {
         for (size_t i = 0; i < pixels; i++) {
@@ -455,4 +463,16 @@ void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAncho
             made[k] = MGV_CLAMP(v, 0, 1);
         }
     }
+}
+
+void mgv_blend_moved(MgvBlend *b, float *made, const float *a, const float *z, double phi, int radius, int w, int h)
+{
+    const size_t pixels = (size_t)w * h;
+    float *motion = b->planes;
+
+    mgv_assert(w <= b->width && pixels <= (size_t)b->width * b->height);
+    change(b, motion, a, z, (radius + 1) / 2, w, h, motion + pixels);
+    for (size_t i = 0; i < pixels; i++)
+        for (size_t k = i * 3; k < i * 3 + 3; k++)
+            made[k] += share(motion[i], STILL) * (a[k] + (float)phi * (z[k] - a[k]) - made[k]);
 }

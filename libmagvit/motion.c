@@ -445,28 +445,50 @@ void mgv_motion_estimate(MgvMotion *m, float *flow, const float *a, const float 
 
 /* ---- frames --------------------------------------------------------------- */
 
+/** Motion, in pixels of the area, of what is at (x,y) of it at phase phi. */
+MGV_INLINE void flow_at(float v[2], const MgvMotion *m, const float *flow, float x, float y, float phi)
+{
+    const Level *l = &m->level[0], *f = &m->level[m->first];
+    const float sx = (float)l->w / f->w, sy = (float)l->h / f->h, fx = (x + 0.5f) / sx - 0.5f, fy = (y + 0.5f) / sy - 0.5f;
+
+    v[0] = v[1] = 0;
+    for (int k = 0; k < LOOKUPS; k++) {
+        const Place p = place(fx + (0.5f - phi) * v[0], fy + (0.5f - phi) * v[1], f->w, f->h);
+        sample(v, flow, &p, 2, 2);
+    }
+    v[0] *= sx;
+    v[1] *= sy;
+}
+
 void mgv_motion_between(const MgvMotion *m, float *dst, MgvRect r, const float *a, const float *b, const float *flow,
                         double phi)
 {
-    const Level *l = &m->level[0], *f = &m->level[m->first];
-    const float sx = (float)l->w / f->w, sy = (float)l->h / f->h, to_half = 0.5f - (float)phi, from_a = phi, to_b = 1 - (float)phi;
+    const Level *l = &m->level[0];
+    const float from_a = (float)phi, to_b = 1 - from_a;
 
     for (int j = r.y; j < r.y + r.h; j++)
         for (int i = r.x; i < r.x + r.w; i++, dst += 3) {
             const float x = MGV_CLAMP(i, 0, l->w - 1), y = MGV_CLAMP(j, 0, l->h - 1);
-            const float fx = (x + 0.5f) / sx - 0.5f, fy = (y + 0.5f) / sy - 0.5f;
-            float v[2] = { 0, 0 }, va[3], vb[3];
-            Place p;
+            float v[2], va[3], vb[3];
 
-            for (int k = 0; k < LOOKUPS; k++) {
-                p = place(fx + to_half * v[0], fy + to_half * v[1], f->w, f->h);
-                sample(v, flow, &p, 2, 2);
-            }
-            v[0] *= sx;
-            v[1] *= sy;
+            flow_at(v, m, flow, x, y, from_a);
             sample_cubic(va, a, x - from_a * v[0], y - from_a * v[1], l->w, l->h);
             sample_cubic(vb, b, x + to_b * v[0], y + to_b * v[1], l->w, l->h);
             for (int c = 0; c < 3; c++)
-                dst[c] = va[c] + (vb[c] - va[c]) * (float)phi;
+                dst[c] = va[c] + (vb[c] - va[c]) * from_a;
+        }
+}
+
+void mgv_motion_move(const MgvMotion *m, float *dst, const float *src, const MgvView *view, const float *flow, double phi,
+                     double by)
+{
+    const float sx = (float)view->sx, sy = (float)view->sy, x0 = (float)view->x, y0 = (float)view->y;
+
+    for (int j = 0; j < view->h; j++)
+        for (int i = 0; i < view->w; i++, dst += 3) {
+            float v[2];
+
+            flow_at(v, m, flow, x0 + (i + 0.5f) * sx - 0.5f, y0 + (j + 0.5f) * sy - 0.5f, (float)phi);
+            sample_cubic(dst, src, i + (float)by * v[0] / sx, j + (float)by * v[1] / sy, view->w, view->h);
         }
 }

@@ -38,7 +38,7 @@ typedef struct Buffer {
     size_t size;
 } Buffer;
 
-enum { MADE, GIVEN_A, MADE_A, GIVEN_Z, MADE_Z, NB_NATIVE };
+enum { MADE, GIVEN_A, MADE_A, GIVEN_Z, MADE_Z, MOVED_A, MOVED_Z, NB_NATIVE };
 
 struct MgvRender {
     const MgvSynth *synth;
@@ -434,7 +434,7 @@ static int window_buffers(MgvRender *r)
         RET(buffer_grow(&r->known, pixels, 1));
         RET(buffer_grow(&r->write, pixels, 1));
     }
-    for (int i = 0; i < (r->p->task == MAGVIT_TASK_INTERP ? NB_NATIVE : GIVEN_Z); i++)
+    for (int i = 0; i < (with_motion(r) ? NB_NATIVE : r->p->task == MAGVIT_TASK_INTERP ? MOVED_A : GIVEN_Z); i++)
         RET(buffer_grow(&r->native[i], pixels, 3 * sizeof(float)));
     if (pixels > r->blend_pixels || r->tiling.native.w > r->blend_w) {
         mgv_blend_free(&r->blend);
@@ -680,6 +680,18 @@ static void clip_values(float *v, size_t n)
         v[i] = MGV_CLAMP(v[i], 0, 1);
 }
 
+/** Where the given frames agree, moved to where things are by then, they are shown at their full resolution. */
+static void show_moved(MgvRender *r, int a, double phi)
+{
+    const MgvTiling *t = &r->tiling;
+    const double sx = 1 / span_x(r), sy = 1 / span_y(r);
+    const MgvView view = { t->native.w, t->native.h, t->native.x * sx - t->area.x, t->native.y * sy - t->area.y, sx, sy };
+
+    mgv_motion_move(r->motion, native(r, MOVED_A), native(r, GIVEN_A), &view, slot_flow(r, a), phi, -phi);
+    mgv_motion_move(r->motion, native(r, MOVED_Z), native(r, GIVEN_Z), &view, slot_flow(r, a), phi, 1 - phi);
+    mgv_blend_moved(r->blend, native(r, MADE), native(r, MOVED_A), native(r, MOVED_Z), phi, low_radius(r), view.w, view.h);
+}
+
 /** A frame of its own between or after given ones. */
 static int render_frame(MgvRender *r, int slot, MgvPicture *dst)
 {
@@ -697,6 +709,8 @@ static int render_frame(MgvRender *r, int slot, MgvPicture *dst)
         mgv_blend_time(r->blend, native(r, MADE), &at_a, z >= 0 ? &at_z : NULL, phi, low_radius(r), n.w, n.h);
     else
         clip_values(native(r, MADE), native_pixels(r) * 3);
+    if (with_motion(r) && a >= 0 && z > a)
+        show_moved(r, a, phi);
     if (dst->format.alpha && z >= 0)
         mgv_picture_mix(dst, slot_picture(r, z), phi, 1);
     return mgv_image_store(r->image, dst, n, native(r, MADE), NULL, 0);

@@ -340,6 +340,9 @@ typedef struct MgvAnchor {
 void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAnchor *z, double phi, int radius,
                     int w, int h);
 
+/** The same of two pictures a and z [h,w,3] that were moved to phase phi: where they agree, their mix replaces made. */
+void mgv_blend_moved(MgvBlend *b, float *made, const float *a, const float *z, double phi, int radius, int w, int h);
+
 /**
  * Share [height,width], in (0,1], of made samples at the pixels of a picture's hole: distance to the nearest pixel
  * outside of it over feather + 1. What lies beyond the picture is no pixel. Values outside the hole's bounding box
@@ -363,6 +366,16 @@ void mgv_motion_estimate(MgvMotion *m, float *flow, const float *a, const float 
 /** dst [r.h,r.w,3]: part r, which may reach over the edge, of the picture at phase phi in [0,1] from a to b. */
 void mgv_motion_between(const MgvMotion *m, float *dst, MgvRect r, const float *a, const float *b, const float *flow,
                         double phi);
+
+/** A picture whose pixel (0,0) begins at (x,y) of what motion was found in, and whose pixels are sx by sy of it. */
+typedef struct MgvView {
+    int w, h;
+    double x, y, sx, sy;
+} MgvView;
+
+/** dst [h,w,3]: the picture src [h,w,3] at phase phi, by the share of the way that is by: -phi of a, 1 - phi of b. */
+void mgv_motion_move(const MgvMotion *m, float *dst, const float *src, const MgvView *view, const float *flow, double phi,
+                     double by);
 
 /* ---- drift.c: from one window to the next -------------------------------- */
 
