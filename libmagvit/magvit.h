@@ -339,8 +339,9 @@ typedef struct MagvitParams {
 
     /* MAGVIT_TASK_INTERP, more */
     /**
-     * What the model is shown between given frames: 1: a blend of the two with what moved put where it is by then;
-     * 0: the plain blend, as in the paper (appendix B.1); [0,1], default 1
+     * 1: what moves between given frames is followed: the model is shown a blend of the two moved on along the optical
+     * flow, and where the two moved on agree they are what is put out; 0: the model is shown the plain blend, as in the
+     * paper (appendix B.1). [0,1], default 1
      */
     int motion;
 

@@ -93,6 +93,60 @@ static void test_shift(void)
     check_shift(1101, 997, 7, 3); /* so large that the flow is coarser than the picture */
 }
 
+/* A picture of twice the size moves by the flow that was found in the small one. */
+static void test_view(void)
+{
+    enum { W = 96, H = 80, X = 10, Y = 6 };
+    const MgvView view = { 2 * (W - 2 * X), 2 * (H - 2 * Y), X, Y, 0.5, 0.5 };
+    const size_t bytes = 3 * sizeof(float) * view.w * view.h;
+    float *a = blobs(W, H, 0, 0), *b = blobs(W, H, 4, -2), *src = malloc(bytes), *truth = malloc(bytes);
+    float *flow = malloc(mgv_motion_floats(W, H) * sizeof(*flow)), *dst = malloc(bytes);
+    MgvMotion *m;
+
+    for (int y = 0; y < view.h; y++)
+        for (int x = 0; x < view.w; x++)
+            for (int c = 0; c < 3; c++) {
+                const size_t i = ((size_t)y * view.w + x) * 3 + c;
+
+                src[i]   = (float)(0.5 + 0.4 * sin(x / 5.0 + c) * cos(y / 7.0));
+                truth[i] = (float)(0.5 + 0.4 * sin((x - 2 * 3) / 5.0 + c) * cos((y + 3) / 7.0)); // 3/4 of the way
+            }
+    CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, W, H), 0);
+    mgv_motion_estimate(m, flow, a, b);
+    mgv_motion_move(m, dst, src, &view, flow, 0.75, -0.75);
+    CU_ASSERT(rms(dst, truth, view.w, view.h, 16) < 0.002);
+    mgv_motion_free(&m);
+    free(a);
+    free(b);
+    free(src);
+    free(truth);
+    free(flow);
+    free(dst);
+}
+
+/* Pictures that agree are shown, where they do not what was made stays. */
+static void test_agree(void)
+{
+    enum { W = 64, H = 8 };
+    float a[W * H * 3], z[W * H * 3], made[W * H * 3];
+    MgvBlend *b;
+
+    for (int i = 0; i < W * H * 3; i++) {
+        a[i]    = 0.5f;
+        z[i]    = i / 3 % W < W / 2 ? 0.52f : 1;
+        made[i] = 0.2f;
+    }
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    mgv_blend_moved(b, made, a, z, 0.5, 4, W, H);
+    CU_ASSERT(fabsf(made[0] - 0.51f) < 0.12f && made[0] > 0.3f);
+    CU_ASSERT(made[(W - 1) * 3] < 0.21f && made[(W - 1) * 3] >= 0.2f);
+    memcpy(z, a, sizeof(z));
+    mgv_blend_moved(b, made, a, z, 0.5, 4, W, H);
+    for (int i = 0; i < W * H * 3; i++)
+        CU_ASSERT(fabsf(made[i] - 0.5f) < 1e-6f);
+    mgv_blend_free(&b);
+}
+
 static void test_still(void)
 {
     const int w = 70, h = 33;
@@ -267,6 +321,8 @@ CU_ErrorCode add_motion_suite(void)
 {
     static const UnitTest tests[] = {
         { "a shift is followed", test_shift },
+        { "pictures of another size", test_view },
+        { "agreement", test_agree },
         { "still pictures stay", test_still },
         { "parts equal the whole", test_parts },
         { "odd pictures", test_odd },
