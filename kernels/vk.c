@@ -32,6 +32,7 @@
 #include "kernels/vk.h"
 
 #define MAX_DEVICES 32
+#define MAX_BATCH 4 ///< samples at once unless more are asked for
 
 long mgv_vk_fail_at;
 VkResult mgv_vk_fail_with = VK_ERROR_DEVICE_LOST;
@@ -361,8 +362,10 @@ static void vk_close(MgvDevice **out)
 
     if (!dev)
         return;
-    if (dev->device && dev->queue)
+    if (dev->device && dev->queue) {
+        mgv_vk_queue_close(dev);
         mgv_vk_pipelines_close(dev);
+    }
     if (dev->device && dev->f.DestroyDevice)
         dev->f.DestroyDevice(dev->device, NULL);
     if (dev->instance && dev->f.DestroyInstance)
@@ -390,6 +393,7 @@ static int set_up(MgvDevice *dev, const char *name)
     dev->max_allocation = limits.maxMemoryAllocationSize;
     RET(find_family(dev));
     RET(create_device(dev));
+    RET(mgv_vk_queue_open(dev));
     RET(mgv_vk_pipelines_open(dev));
     snprintf(dev->description, sizeof(dev->description), "%s, %s %s, f32", c.properties.deviceName, c.driver.driverName,
              c.driver.driverInfo);
@@ -427,6 +431,20 @@ static const char *vk_describe(const MgvDevice *dev)
     return dev->description;
 }
 
+/* Products of one sample leave a large device half empty. Activations may take a quarter of the largest memory. */
+static int vk_batch(const MgvDevice *dev, size_t bytes)
+{
+    VkDeviceSize most = 0;
+
+    if (dev->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU)
+        return 1;
+    for (uint32_t i = 0; i < dev->memory.memoryHeapCount; i++)
+        if (dev->memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)
+            most = MGV_MAX(most, dev->memory.memoryHeaps[i].size);
+    most = MGV_MIN(most / 4, dev->max_allocation);
+    return (int)MGV_CLAMP(most / MGV_MAX(bytes, 1), 1, MAX_BATCH);
+}
+
 const MgvBackend mgv_backend_vulkan = {
     .name     = "vulkan",
     .type     = MAGVIT_BACKEND_VULKAN,
@@ -441,4 +459,10 @@ const MgvBackend mgv_backend_vulkan = {
     .read     = mgv_vk_read,
     .tap      = mgv_vk_tap,
     .memory   = mgv_vk_exec_memory,
+    .batch    = vk_batch,
+    .limit    = mgv_vk_limit,
+    .loop_open   = mgv_vk_loop_open,
+    .loop_close  = mgv_vk_loop_close,
+    .loop_start  = mgv_vk_loop_start,
+    .loop_finish = mgv_vk_loop_finish,
 };

@@ -65,7 +65,7 @@ typedef struct MgvVkFunctions {
 /* shaders/<name>.comp.glsl */
 #define MGV_VK_SHADERS(X)                                                          \
     X(conv3d) X(linear) X(attention) X(group_norm) X(layer_norm) X(pointwise)      \
-    X(resample) X(embed) X(vq_argmin)
+    X(resample) X(embed) X(vq_argmin) X(sampler) X(draw)
 
 enum MgvVkShader {
 #define X(name) MGV_VK_##name,
@@ -110,7 +110,9 @@ struct MgvDevice {
     VkDevice device;
     uint32_t family;
     VkQueue queue;
-    pthread_mutex_t lock;        ///< guards queue and pipelines
+    pthread_mutex_t lock;        ///< guards queue, timeline and pipelines
+    VkSemaphore timeline;        ///< counts the command buffers that are done
+    uint64_t submitted;          ///< its value when all are
     VkPipelineLayout layout;
     VkPipelineCache cache;
     size_t cache_loaded;         ///< bytes of it that came from disk
@@ -172,7 +174,8 @@ typedef struct MgvVkDispatch {
 typedef struct MgvVkOp {
     MgvDevice *dev;
     const MgvOp *op;
-    MgvShape in, out;              ///< shapes of first input and output
+    int batch;                     ///< samples of the plan
+    MgvShape in, out;              ///< shapes of first input and output; to prepare, n is what is to be computed
 
     size_t weight_bytes[MGV_MAX_WEIGHT]; ///< by measure: prepacked
     size_t scratch_bytes;          ///< by measure: memory for the duration of the op
@@ -188,7 +191,50 @@ int mgv_vk_op_measure(MgvVkOp *o);
 int mgv_vk_op_pack(const MgvVkOp *o, int i, void *out);
 int mgv_vk_op_prepare(MgvVkOp *o);
 
+/** Timeline of the queue. Close copes with half-made ones. */
+int mgv_vk_queue_open(MgvDevice *dev);
+void mgv_vk_queue_close(MgvDevice *dev);
+/**
+ * Submit command buffers, each of which begins when all that was submitted before is done.
+ * @param done receives the value to wait for, also of those that were submitted before an error; what: for messages
+ */
+int mgv_vk_submit(MgvDevice *dev, const VkCommandBuffer *list, int nb, uint64_t *done, const char *what);
+int mgv_vk_wait(MgvDevice *dev, uint64_t value, const char *what);
+
+/** A command buffer with a pool of its own. */
+typedef struct MgvVkCommands {
+    VkCommandPool pool;
+    VkCommandBuffer buffer;
+} MgvVkCommands;
+
+int mgv_vk_commands_create(MgvDevice *dev, MgvVkCommands *c);
+void mgv_vk_commands_destroy(MgvDevice *dev, MgvVkCommands *c);
+int mgv_vk_begin(MgvDevice *dev, const MgvVkCommands *c, const char *what);
+int mgv_vk_end(MgvDevice *dev, const MgvVkCommands *c, const char *what);
+void mgv_vk_barrier(MgvDevice *dev, VkCommandBuffer c, VkPipelineStageFlags from, VkAccessFlags made,
+                    VkPipelineStageFlags to, VkAccessFlags used);
+/** From what shaders wrote to shaders. */
+void mgv_vk_barrier_compute(MgvDevice *dev, VkCommandBuffer c);
+void mgv_vk_record_dispatch(MgvDevice *dev, VkCommandBuffer c, const MgvVkDispatch *d);
+
+/** Make ready for the first n samples; what follows needs it. */
+int mgv_vk_exec_prepare(MgvExec *exec, int n);
+/** Record the ops for n samples; inputs from and outputs to buffers that are laid out as the exec's own, NULL: none. */
+void mgv_vk_exec_record(const MgvExec *exec, VkCommandBuffer c, int n, const MgvVkBuffer *from, const MgvVkBuffer *to);
+const MgvPlan *mgv_vk_exec_plan(const MgvExec *exec);
+/** Where an input or output of the plan, by number, lies in such a buffer; its bytes in all if nb is their number. */
+size_t mgv_vk_exec_input_at(const MgvExec *exec, int i);
+size_t mgv_vk_exec_output_at(const MgvExec *exec, int i);
+VkDeviceAddress mgv_vk_exec_address(const MgvExec *exec, MgvT tensor);
+
+/** The calls of MgvBackend on loops, vk_sampler.c. */
+int mgv_vk_loop_open(MgvLoop **out, MgvDevice *dev, const MgvLoopShape *s);
+void mgv_vk_loop_close(MgvLoop **loop);
+int mgv_vk_loop_start(MgvLoop *loop, const MgvLoopParams *p, const MgvLoopSample *list, int n);
+int mgv_vk_loop_finish(MgvLoop *loop, const MgvLoopSample *list, int n, MgvLoopFn *fn, void *opaque);
+
 /** The calls of MgvBackend on plans, vk_exec.c. */
+int mgv_vk_limit(MgvExec *exec, int n);
 int mgv_vk_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan);
 void mgv_vk_free(MgvExec **exec);
 int mgv_vk_write(MgvExec *exec, MgvT tensor, const void *data, size_t size);

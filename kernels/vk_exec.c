@@ -18,12 +18,11 @@
 
 /**
  * @file
- * Plans: one command buffer, recorded when a plan is compiled. It copies the
- * inputs from host memory to the device, runs the ops and copies the outputs
- * back. Barriers stand where an op touches memory that another has written, or
- * writes what another reads, since the last one. A timeline semaphore, counted
- * up by each submission, says when the work is done. With a tap each op has a
- * submission of its own.
+ * Plans: one command buffer for each number of samples, recorded when it is
+ * first needed. It copies the inputs from host memory to the device, runs the
+ * ops and copies the outputs back. Barriers stand where an op touches memory
+ * that another has written, or writes what another reads, since the last one.
+ * With a tap each op has a submission of its own.
  */
 
 #include <stdio.h>
@@ -33,15 +32,20 @@
 
 #define UPLOAD_BYTES (32u << 20) ///< host memory that weights pass through
 #define MAX_RANGES 64
-#define MAX_GROUPS 65535u        ///< in one dimension of a dispatch, on every device
 
-enum { PLAN, SINGLE, NB_COMMANDS };
+/** A plan for its first samples. */
+typedef struct Variant {
+    MgvVkOp *ops;             ///< [nb_ops], NULL: not prepared yet
+    MgvVkCommands commands;
+} Variant;
 
 struct MgvExec {
     MgvDevice *dev;
     const MgvPlan *plan;
-    MgvVkOp *ops;
-    size_t *in_at, *out_at;   ///< places of the plan's inputs and outputs in the host buffers
+    MgvVkOp *ops;             ///< [nb_ops] as measured, for all samples
+    Variant *variants;        ///< [batch] for 1, 2, .. samples
+    int batch, samples;       ///< samples of the plan, and of a run
+    size_t *in_at, *out_at;   ///< places of the plan's inputs and outputs in the host buffers, and their bytes
     size_t scratch_bytes;
     size_t weight_bytes;
 
@@ -49,10 +53,8 @@ struct MgvExec {
     MgvVkBuffer weights;
     MgvVkBuffer upload, readback;
     MgvVkBuffer tapped;       ///< one tensor, made when it is first needed
-    VkCommandPool pool[NB_COMMANDS];
-    VkCommandBuffer commands[NB_COMMANDS];
-    VkSemaphore done;
-    uint64_t submitted;       ///< value of done when everything is
+    MgvVkCommands single;
+    uint64_t submitted;       ///< the timeline's value when everything is done
 
     MgvTapFn *tap;
     void *tap_opaque;
@@ -65,20 +67,6 @@ typedef struct Ranges {
     struct { size_t from, to; int written; } list[MAX_RANGES];
     int nb;
 } Ranges;
-
-static void barrier(const MgvExec *exec, VkCommandBuffer c, VkPipelineStageFlags from, VkAccessFlags made,
-                    VkPipelineStageFlags to, VkAccessFlags used)
-{
-    const VkMemoryBarrier b = { VK_STRUCTURE_TYPE_MEMORY_BARRIER, NULL, made, used };
-
-    exec->dev->f.CmdPipelineBarrier(c, from, to, 0, 1, &b, 0, NULL, 0, NULL);
-}
-
-static void barrier_between_ops(const MgvExec *exec, VkCommandBuffer c)
-{
-    barrier(exec, c, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
-            VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
-}
 
 static int clashes(const Ranges *r, size_t from, size_t to, int written)
 {
@@ -118,7 +106,7 @@ static void order(const MgvExec *exec, VkCommandBuffer c, const MgvVkOp *o, Rang
     for (int i = 0; i < mine.nb && !wait; i++)
         wait = clashes(since, mine.list[i].from, mine.list[i].to, mine.list[i].written);
     if (wait) {
-        barrier_between_ops(exec, c);
+        mgv_vk_barrier_compute(exec->dev, c);
         since->nb = 0;
     }
     for (int i = 0; i < mine.nb; i++)
@@ -127,120 +115,76 @@ static void order(const MgvExec *exec, VkCommandBuffer c, const MgvVkOp *o, Rang
 
 static void record_op(const MgvExec *exec, VkCommandBuffer c, const MgvVkOp *o)
 {
-    const MgvVkFunctions *f = &exec->dev->f;
-
     for (int i = 0; i < o->nb_dispatches; i++) {
-        const MgvVkDispatch *d = &o->dispatch[i];
-        const uint32_t x = (uint32_t)MGV_MIN(d->groups, MAX_GROUPS), y = (uint32_t)((d->groups + x - 1) / x);
-
         if (i)
-            barrier_between_ops(exec, c);
-        f->CmdBindPipeline(c, VK_PIPELINE_BIND_POINT_COMPUTE, d->pipeline);
-        f->CmdPushConstants(c, exec->dev->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(d->push), &d->push);
-        f->CmdDispatch(c, x, y, 1);
+            mgv_vk_barrier_compute(exec->dev, c);
+        mgv_vk_record_dispatch(exec->dev, c, &o->dispatch[i]);
     }
 }
 
-static void record_inputs(const MgvExec *exec, VkCommandBuffer c)
+/* Bytes that n samples of a tensor have. */
+static size_t bytes_of(const MgvExec *exec, MgvT tensor, int n)
+{
+    return exec->plan->tensors[tensor].size / exec->batch * n;
+}
+
+static void record_inputs(const MgvExec *exec, VkCommandBuffer c, int n, const MgvVkBuffer *from)
 {
     const MgvPlan *p = exec->plan;
 
     for (int i = 0; i < p->nb_inputs; i++) {
-        const MgvTensorInfo *t = &p->tensors[p->inputs[i]];
-        const VkBufferCopy copy = { exec->in_at[i], t->offset, t->size };
+        const VkBufferCopy copy = { exec->in_at[i], p->tensors[p->inputs[i]].offset, bytes_of(exec, p->inputs[i], n) };
 
-        exec->dev->f.CmdCopyBuffer(c, exec->upload.buffer, exec->arena.buffer, 1, &copy);
+        exec->dev->f.CmdCopyBuffer(c, from->buffer, exec->arena.buffer, 1, &copy);
     }
-    barrier(exec, c, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-            VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+    mgv_vk_barrier(exec->dev, c, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
+                   VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
 }
 
-static void copy_to_host(const MgvExec *exec, VkCommandBuffer c, const MgvTensorInfo *t, VkBuffer to, size_t at)
+static void copy_to_host(const MgvExec *exec, VkCommandBuffer c, MgvT tensor, int n, VkBuffer to, size_t at)
 {
-    const VkBufferCopy copy = { t->offset, at, t->size };
+    const VkBufferCopy copy = { exec->plan->tensors[tensor].offset, at, bytes_of(exec, tensor, n) };
 
     exec->dev->f.CmdCopyBuffer(c, exec->arena.buffer, to, 1, &copy);
 }
 
-static void record_outputs(const MgvExec *exec, VkCommandBuffer c)
+static void record_outputs(const MgvExec *exec, VkCommandBuffer c, int n, const MgvVkBuffer *to)
 {
     const MgvPlan *p = exec->plan;
 
-    barrier(exec, c, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
-            VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_TRANSFER_BIT,
-            VK_ACCESS_TRANSFER_READ_BIT);
+    mgv_vk_barrier(exec->dev, c, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+                   VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_TRANSFER_BIT,
+                   VK_ACCESS_TRANSFER_READ_BIT);
     for (int i = 0; i < p->nb_outputs; i++)
-        copy_to_host(exec, c, &p->tensors[p->outputs[i]], exec->readback.buffer, exec->out_at[i]);
-    barrier(exec, c, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
-            VK_ACCESS_HOST_READ_BIT);
+        copy_to_host(exec, c, p->outputs[i], n, to->buffer, exec->out_at[i]);
+    mgv_vk_barrier(exec->dev, c, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
+                   VK_ACCESS_HOST_READ_BIT);
 }
 
-/* ---- submitting ---- */
-
-static int begin(MgvExec *exec, int which)
+void mgv_vk_exec_record(const MgvExec *exec, VkCommandBuffer c, int n, const MgvVkBuffer *from, const MgvVkBuffer *to)
 {
-    const VkCommandBufferBeginInfo info = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO };
-    MgvDevice *dev = exec->dev;
-    int ret;
+    const MgvVkOp *ops = exec->variants[n - 1].ops;
+    Ranges since = { .nb = 0 };
 
-    VK(dev, exec->plan->name, dev->f.ResetCommandPool(dev->device, exec->pool[which], 0));
-    VK(dev, exec->plan->name, dev->f.BeginCommandBuffer(exec->commands[which], &info));
-fail:
-    return ret;
+    if (from)
+        record_inputs(exec, c, n, from);
+    for (int i = 0; i < exec->plan->nb_ops; i++) {
+        order(exec, c, &ops[i], &since);
+        record_op(exec, c, &ops[i]);
+    }
+    if (to)
+        record_outputs(exec, c, n, to);
 }
 
-static int end(MgvExec *exec, int which)
+static int submit(MgvExec *exec, const MgvVkCommands *c)
 {
-    int ret;
-
-    VK(exec->dev, exec->plan->name, exec->dev->f.EndCommandBuffer(exec->commands[which]));
-fail:
-    return ret;
-}
-
-static int submit(MgvExec *exec, int which)
-{
-    MgvDevice *dev = exec->dev;
-    const uint64_t value = exec->submitted + 1;
-    const VkTimelineSemaphoreSubmitInfo timeline = {
-        .sType                     = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
-        .signalSemaphoreValueCount = 1,
-        .pSignalSemaphoreValues    = &value,
-    };
-    const VkSubmitInfo info = {
-        .sType                = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-        .pNext                = &timeline,
-        .commandBufferCount   = 1,
-        .pCommandBuffers      = &exec->commands[which],
-        .signalSemaphoreCount = 1,
-        .pSignalSemaphores    = &exec->done,
-    };
-    int ret;
-
-    pthread_mutex_lock(&dev->lock);
-    VK(dev, exec->plan->name, dev->f.QueueSubmit(dev->queue, 1, &info, VK_NULL_HANDLE));
-    exec->submitted = value;
-fail:
-    pthread_mutex_unlock(&dev->lock);
-    return ret;
+    return mgv_vk_submit(exec->dev, &c->buffer, 1, &exec->submitted, exec->plan->name);
 }
 
 /* Until everything that was submitted is done. */
 static int wait(MgvExec *exec)
 {
-    const VkSemaphoreWaitInfo info = {
-        .sType          = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-        .semaphoreCount = 1,
-        .pSemaphores    = &exec->done,
-        .pValues        = &exec->submitted,
-    };
-    MgvDevice *dev = exec->dev;
-    int ret = 0;
-
-    if (exec->submitted)
-        VK(dev, exec->plan->name, dev->f.WaitSemaphores(dev->device, &info, UINT64_MAX));
-fail:
-    return ret;
+    return mgv_vk_wait(exec->dev, exec->submitted, exec->plan->name);
 }
 
 /* ---- weights ---- */
@@ -255,16 +199,19 @@ typedef struct Uploader {
 static int flush(Uploader *u)
 {
     const VkBufferCopy copy = { 0, u->at, u->used };
+    const MgvVkCommands *c = &u->exec->single;
+    const char *name = u->exec->plan->name;
+    MgvDevice *dev = u->exec->dev;
     int ret = 0;
 
     if (!u->used)
         return 0;
-    RET(begin(u->exec, SINGLE));
-    u->exec->dev->f.CmdCopyBuffer(u->exec->commands[SINGLE], u->window.buffer, u->exec->weights.buffer, 1, &copy);
-    barrier(u->exec, u->exec->commands[SINGLE], VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
-            VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT);
-    RET(end(u->exec, SINGLE));
-    RET(submit(u->exec, SINGLE));
+    RET(mgv_vk_begin(dev, c, name));
+    dev->f.CmdCopyBuffer(c->buffer, u->window.buffer, u->exec->weights.buffer, 1, &copy);
+    mgv_vk_barrier(dev, c->buffer, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
+                   VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT);
+    RET(mgv_vk_end(dev, c, name));
+    RET(submit(u->exec, c));
     RET(wait(u->exec));
     u->at  += u->used;
     u->used = 0;
@@ -336,6 +283,7 @@ static int measure_ops(MgvExec *exec)
 
         o->dev = exec->dev;
         o->op  = &p->ops[i];
+        o->batch = exec->batch;
         o->in  = p->tensors[o->op->in[0]].shape;
         o->out = p->tensors[o->op->out].shape;
         RET(mgv_vk_op_measure(o));
@@ -347,16 +295,12 @@ fail:
     return ret;
 }
 
-/* Places of some tensors one after another. @return bytes */
+/* Places of some tensors one after another, and after the last of them. @return bytes */
 static size_t place(const MgvPlan *p, const MgvT *list, int nb, size_t *at)
 {
-    size_t size = 0;
-
-    for (int i = 0; i < nb; i++) {
-        at[i] = size;
-        size += MGV_ALIGN_UP(p->tensors[list[i]].size, MGV_ALIGNMENT);
-    }
-    return size;
+    for (int i = 0; i < nb; i++)
+        at[i + 1] = at[i] + MGV_ALIGN_UP(p->tensors[list[i]].size, MGV_ALIGNMENT);
+    return at[nb];
 }
 
 static int create_buffers(MgvExec *exec)
@@ -366,8 +310,8 @@ static int create_buffers(MgvExec *exec)
     char what[128];
     int ret;
 
-    exec->in_at  = mgv_calloc((size_t)p->nb_inputs, sizeof(*exec->in_at));
-    exec->out_at = mgv_calloc((size_t)p->nb_outputs, sizeof(*exec->out_at));
+    exec->in_at  = mgv_calloc((size_t)p->nb_inputs + 1, sizeof(*exec->in_at));
+    exec->out_at = mgv_calloc((size_t)p->nb_outputs + 1, sizeof(*exec->out_at));
     if (!exec->in_at || !exec->out_at) {
         mgv_err(dev->log, "%s: out of memory", p->name);
         return MAGVIT_ERR(ENOMEM);
@@ -385,44 +329,18 @@ fail:
     return ret;
 }
 
-static int create_commands(MgvExec *exec)
-{
-    const VkCommandPoolCreateInfo pool = {
-        .sType            = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-        .queueFamilyIndex = exec->dev->family,
-    };
-    const VkSemaphoreTypeCreateInfo type = {
-        .sType         = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
-        .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE,
-    };
-    const VkSemaphoreCreateInfo semaphore = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type };
-    MgvDevice *dev = exec->dev;
-    int ret;
-
-    VK(dev, "semaphore", dev->f.CreateSemaphore(dev->device, &semaphore, NULL, &exec->done));
-    for (int i = 0; i < NB_COMMANDS; i++) {
-        VkCommandBufferAllocateInfo info = {
-            .sType              = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-            .commandBufferCount = 1,
-        };
-
-        VK(dev, "command pool", dev->f.CreateCommandPool(dev->device, &pool, NULL, &exec->pool[i]));
-        info.commandPool = exec->pool[i];
-        VK(dev, "command buffer", dev->f.AllocateCommandBuffers(dev->device, &info, &exec->commands[i]));
-    }
-fail:
-    return ret;
-}
-
-static int prepare_ops(MgvExec *exec)
+static int prepare_ops(MgvExec *exec, MgvVkOp *ops, int n)
 {
     const MgvTensorInfo *t = exec->plan->tensors;
     VkDeviceAddress weight = exec->weights.address;
     int ret = 0;
 
     for (int i = 0; i < exec->plan->nb_ops; i++) {
-        MgvVkOp *o = &exec->ops[i];
+        MgvVkOp *o = &ops[i];
 
+        *o = exec->ops[i];
+        if (n < exec->batch)
+            o->in.n = o->out.n = n;
         for (int k = 0; k < MGV_MAX_IN; k++)
             if (o->op->in[k] >= 0)
                 o->in_at[k] = exec->arena.address + t[o->op->in[k]].offset;
@@ -438,21 +356,30 @@ fail:
     return ret;
 }
 
-static int record_plan(MgvExec *exec)
+int mgv_vk_exec_prepare(MgvExec *exec, int n)
 {
-    const VkCommandBuffer c = exec->commands[PLAN];
-    Ranges since = { .nb = 0 };
+    Variant *v = &exec->variants[n - 1], new = { NULL };
+    const char *name = exec->plan->name;
     int ret;
 
-    RET(begin(exec, PLAN));
-    record_inputs(exec, c);
-    for (int i = 0; i < exec->plan->nb_ops; i++) {
-        order(exec, c, &exec->ops[i], &since);
-        record_op(exec, c, &exec->ops[i]);
+    mgv_assert(n >= 1 && n <= exec->batch);
+    if (v->ops)
+        return 0;
+    if (!(new.ops = mgv_calloc((size_t)exec->plan->nb_ops, sizeof(*new.ops)))) {
+        mgv_err(exec->dev->log, "%s: out of memory: %d ops", name, exec->plan->nb_ops);
+        return MAGVIT_ERR(ENOMEM);
     }
-    record_outputs(exec, c);
-    RET(end(exec, PLAN));
+    RET(prepare_ops(exec, new.ops, n));
+    RET(mgv_vk_commands_create(exec->dev, &new.commands));
+    *v = new;
+    RET(mgv_vk_begin(exec->dev, &v->commands, name));
+    mgv_vk_exec_record(exec, v->commands.buffer, n, &exec->upload, &exec->readback);
+    RET(mgv_vk_end(exec->dev, &v->commands, name));
+    return 0;
 fail:
+    mgv_vk_commands_destroy(exec->dev, &new.commands);
+    mgv_freep(&new.ops);
+    *v = new;
     return ret;
 }
 
@@ -466,18 +393,19 @@ int mgv_vk_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
     if (exec) {
         exec->dev  = dev;
         exec->plan = plan;
-        exec->ops  = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->ops));
+        exec->batch    = exec->samples = plan->nb_inputs ? plan->tensors[plan->inputs[0]].shape.n : 1;
+        exec->ops      = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->ops));
+        exec->variants = mgv_calloc((size_t)exec->batch, sizeof(*exec->variants));
     }
-    if (!exec || !exec->ops) {
+    if (!exec || !exec->ops || !exec->variants) {
         mgv_err(dev->log, "%s: out of memory: %d ops", plan->name, plan->nb_ops);
         goto fail;
     }
     RET(measure_ops(exec));
     RET(create_buffers(exec));
-    RET(create_commands(exec));
+    RET(mgv_vk_commands_create(dev, &exec->single));
     RET(upload_weights(exec));
-    RET(prepare_ops(exec));
-    RET(record_plan(exec));
+    RET(mgv_vk_exec_prepare(exec, exec->samples));
     *out = exec;
     return 0;
 fail:
@@ -496,15 +424,18 @@ void mgv_vk_free(MgvExec **out)
     pthread_mutex_lock(&dev->lock);
     dev->f.DeviceWaitIdle(dev->device); // also after an error, when the semaphore may never come
     pthread_mutex_unlock(&dev->lock);
-    for (int i = 0; i < NB_COMMANDS; i++)
-        dev->f.DestroyCommandPool(dev->device, exec->pool[i], NULL);
-    dev->f.DestroySemaphore(dev->device, exec->done, NULL);
+    for (int i = 0; exec->variants && i < exec->batch; i++) {
+        mgv_vk_commands_destroy(dev, &exec->variants[i].commands);
+        mgv_freep(&exec->variants[i].ops);
+    }
+    mgv_vk_commands_destroy(dev, &exec->single);
     mgv_vk_buffer_destroy(dev, &exec->arena);
     mgv_vk_buffer_destroy(dev, &exec->weights);
     mgv_vk_buffer_destroy(dev, &exec->upload);
     mgv_vk_buffer_destroy(dev, &exec->readback);
     mgv_vk_buffer_destroy(dev, &exec->tapped);
     mgv_freep(&exec->ops);
+    mgv_freep(&exec->variants);
     mgv_freep(&exec->in_at);
     mgv_freep(&exec->out_at);
     mgv_freep(out);
@@ -518,7 +449,7 @@ static int find(const MgvExec *exec, MgvT tensor, size_t size, const MgvT *list,
     const MgvPlan *p = exec->plan;
 
     for (int i = 0; i < nb; i++)
-        if (list[i] == tensor && p->tensors[tensor].size == size)
+        if (list[i] == tensor && bytes_of(exec, tensor, exec->samples) == size)
             return i;
     mgv_err(exec->dev->log, "%s: tensor %d of %zu bytes is not one of %d inputs or outputs", p->name, tensor, size, nb);
     return MAGVIT_ERR(EINVAL);
@@ -551,23 +482,25 @@ fail:
 /* One op alone, and its output to where the host sees it. */
 static int run_tapped_op(MgvExec *exec, int i)
 {
-    const VkCommandBuffer c = exec->commands[SINGLE];
+    const MgvVkOp *o = &exec->variants[exec->samples - 1].ops[i];
+    const VkCommandBuffer c = exec->single.buffer;
+    MgvDevice *dev = exec->dev;
     int ret;
 
-    RET(begin(exec, SINGLE));
+    RET(mgv_vk_begin(dev, &exec->single, exec->plan->name));
     if (!i)
-        record_inputs(exec, c);
-    barrier_between_ops(exec, c);
-    record_op(exec, c, &exec->ops[i]);
-    barrier(exec, c, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_TRANSFER_BIT,
-            VK_ACCESS_TRANSFER_READ_BIT);
-    copy_to_host(exec, c, &exec->plan->tensors[exec->ops[i].op->out], exec->tapped.buffer, 0);
-    barrier(exec, c, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
-            VK_ACCESS_HOST_READ_BIT);
+        record_inputs(exec, c, exec->samples, &exec->upload);
+    mgv_vk_barrier_compute(dev, c);
+    record_op(exec, c, o);
+    mgv_vk_barrier(dev, c, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
+                   VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_READ_BIT);
+    copy_to_host(exec, c, o->op->out, exec->samples, exec->tapped.buffer, 0);
+    mgv_vk_barrier(dev, c, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
+                   VK_ACCESS_HOST_READ_BIT);
     if (i == exec->plan->nb_ops - 1)
-        record_outputs(exec, c);
-    RET(end(exec, SINGLE));
-    RET(submit(exec, SINGLE));
+        record_outputs(exec, c, exec->samples, &exec->readback);
+    RET(mgv_vk_end(dev, &exec->single, exec->plan->name));
+    RET(submit(exec, &exec->single));
     RET(wait(exec));
     RET(exec->tap(exec->tap_opaque, exec->plan, i, exec->tapped.map));
 fail:
@@ -596,7 +529,18 @@ int mgv_vk_run(MgvExec *exec)
     RET(wait(exec));
     if (exec->tap)
         return run_tapped(exec);
-    RET(submit(exec, PLAN));
+    RET(submit(exec, &exec->variants[exec->samples - 1].commands));
+fail:
+    return ret;
+}
+
+int mgv_vk_limit(MgvExec *exec, int n)
+{
+    int ret;
+
+    RET(wait(exec));
+    RET(mgv_vk_exec_prepare(exec, n));
+    exec->samples = n;
 fail:
     return ret;
 }
@@ -611,4 +555,24 @@ void mgv_vk_exec_memory(const MgvExec *exec, size_t *weights, size_t *work)
 {
     *weights = exec->weights.size;
     *work    = exec->arena.size + exec->upload.size + exec->readback.size;
+}
+
+const MgvPlan *mgv_vk_exec_plan(const MgvExec *exec)
+{
+    return exec->plan;
+}
+
+size_t mgv_vk_exec_input_at(const MgvExec *exec, int i)
+{
+    return exec->in_at[i];
+}
+
+size_t mgv_vk_exec_output_at(const MgvExec *exec, int i)
+{
+    return exec->out_at[i];
+}
+
+VkDeviceAddress mgv_vk_exec_address(const MgvExec *exec, MgvT tensor)
+{
+    return exec->arena.address + exec->plan->tensors[tensor].offset;
 }

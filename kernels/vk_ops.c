@@ -106,15 +106,16 @@ static Tile choose_tile(const MgvVkOp *o)
     static const Tile narrow = { 128, 16, 4, 4 }, half = { 64, 32, 4, 4 }, square = { 64, 64, 4, 4 };
     static const Tile tall = { 128, 64, 8, 4 }, large = { 128, 128, 8, 8 };
     const uint64_t many = 512; // workgroups that fill a large device
+    const uint64_t rows = (uint64_t)cells(o->out) / o->out.n * o->batch; // weights are packed once for all numbers of samples
 
     if (o->out.c <= 16)
         return narrow;
     if (o->out.c <= 32)
         return half;
-    if (o->out.c % 128 == 0 && blocks_of(cells(o->out), 128) * (o->out.c / 128) >= many &&
+    if (o->out.c % 128 == 0 && blocks_of(rows, 128) * (o->out.c / 128) >= many &&
         o->dev->properties.limits.maxComputeSharedMemorySize >= 32768)
         return large;
-    return blocks_of(cells(o->out), 128) * blocks_of(o->out.c, 64) >= many ? tall : square;
+    return blocks_of(rows, 128) * blocks_of(o->out.c, 64) >= many ? tall : square;
 }
 
 static size_t taps(const MgvVkOp *o)
@@ -224,12 +225,12 @@ static int prepare_attention(MgvVkOp *o)
 
 /* ---- norms ---- */
 
-/* Cells that a thread sums: few enough that there are threads for a large device. */
+/* Cells that a thread sums: few enough that there are threads for a large device, and the same beside other samples. */
 static uint32_t norm_block(const MgvVkOp *o)
 {
     const uint64_t per_sample = (uint64_t)o->out.t * o->out.h * o->out.w;
 
-    return (uint32_t)MGV_MIN(MGV_MAX(mgv_shape_elements(o->out) >> 17, 32), per_sample);
+    return (uint32_t)MGV_MIN(MGV_MAX(mgv_shape_elements(o->out) / o->out.n >> 17, 32), per_sample);
 }
 
 static uint32_t norm_blocks(const MgvVkOp *o)

@@ -40,6 +40,51 @@ typedef struct MgvDeviceSettings {
     enum MagvitPrecision precision;
 } MgvDeviceSettings;
 
+typedef struct MgvLoop MgvLoop;     ///< backend's own: buffers of a decoding loop, see MgvBackend.loop_open
+
+#define MGV_LOOP_STEPS 256  ///< at most
+#define MGV_LOOP_RUNS 2     ///< that may be on their way at once
+#define MGV_LOOP_PREFIX 2   ///< ids before the tokens, at most
+#define MGV_COND_ENCODED (-2) ///< condition: what the encoder makes of the sample
+
+/** What a loop is made for. */
+typedef struct MgvLoopShape {
+    MgvExec *encoder;     ///< F32 in, I32 [n,..] out: tokens values a sample; NULL: no condition is encoded
+    MgvExec *transformer; ///< I32 [n,1,1,prefix+tokens,1] in, F32 [n,1,1,prefix+tokens,codes] out
+    MgvExec *decoder;     ///< first input I32, tokens values a sample; NULL: codes are all that is wanted
+    int samples;          ///< of a run, at most; the plans hold as many, the transformer twice as many with guidance
+    int prefix;           ///< [0,MGV_LOOP_PREFIX]
+    int tokens, codes;
+    int mask;             ///< id of a token that is not known
+    int guided;           ///< 1: there may be guidance
+} MgvLoopShape;
+
+/** One sample of a run. What it points to is read by loop_start() and written by loop_finish(). */
+typedef struct MgvLoopSample {
+    const void *clip;     ///< encoder's input, NULL: no condition is encoded
+    const void *known;    ///< decoder's second input, if it has one
+    const int32_t *cond;  ///< [tokens] condition: a code, -1: none, or MGV_COND_ENCODED
+    int32_t prefix[MGV_LOOP_PREFIX], without[MGV_LOOP_PREFIX]; ///< ids before the tokens, and with guidance in its other run
+    uint32_t window;      ///< counter word of the random numbers
+    int32_t *codes;       ///< receives [tokens], may be NULL
+    void *out, *gate;     ///< receive the decoder's outputs; gate may be NULL
+} MgvLoopSample;
+
+/** How a run draws its codes, libmagvit/sampler.c. */
+typedef struct MgvLoopParams {
+    int passes;           ///< of the transformer, [1,MGV_LOOP_STEPS]
+    const int *masked;    ///< [passes] tokens that stay masked after each, 0 after the last
+    const double *noise;  ///< [passes] weight of the ranking's noise
+    double temperature;   ///< 0: greedy
+    int top_k;            ///< 0: all
+    double top_p;         ///< 1: all
+    double guidance;      ///< 0: none
+    uint64_t seed;
+} MgvLoopParams;
+
+/** Called when another step of the run that finishes is done. A negative return stops with that code. */
+typedef int MgvLoopFn(void *opaque);
+
 typedef struct MgvBackend {
     const char *name;
     enum MagvitBackend type;
@@ -69,6 +114,26 @@ typedef struct MgvBackend {
     void (*tap)(MgvExec *exec, MgvTapFn *fn, void *opaque);
     /** Bytes of prepared weights and of activations. */
     void (*memory)(const MgvExec *exec, size_t *weights, size_t *work);
+
+    /* Optional, all or none: where samples may be batched, and windows go from clip to clip without the host. */
+
+    /** How many samples fill the device, in activations of at most so many bytes a sample. At least 1. */
+    int (*batch)(const MgvDevice *dev, size_t bytes);
+    /** Later runs compute the first n samples of the plan; write() and read() are of as many. The result of a sample stays. */
+    int (*limit)(MgvExec *exec, int n);
+    /** The plans' execs must outlive the loop; other runs of them may come between those of a loop. One thread at a time. */
+    int (*loop_open)(MgvLoop **out, MgvDevice *dev, const MgvLoopShape *s);
+    void (*loop_close)(MgvLoop **loop);
+    /**
+     * Begin a run of n samples: encode, decoding loop, decode. At most MGV_LOOP_RUNS may be begun and not finished.
+     * Calls that use one exec for the first time are not to be made at once.
+     */
+    int (*loop_start)(MgvLoop *loop, const MgvLoopParams *p, const MgvLoopSample *list, int n);
+    /**
+     * Wait for the oldest run, whose samples are list, and take its results. fn (may be NULL) is called after each step.
+     * The run is over whatever is returned. MAGVIT_ERROR_DEVICE without a line: a logit was not finite.
+     */
+    int (*loop_finish)(MgvLoop *loop, const MgvLoopSample *list, int n, MgvLoopFn *fn, void *opaque);
 } MgvBackend;
 
 /** In order of preference, NULL-terminated. A backend that is not built in is absent. */

@@ -190,6 +190,14 @@ typedef int MgvLogitsFn(void *opaque, int step, const int32_t *tokens, float *lo
  */
 int mgv_sampler_run(const MgvSamplerParams *sp, const int32_t *cond, MgvLogitsFn *fn, void *opaque, int32_t *out);
 
+/**
+ * What mgv_sampler_run() does whatever the logits are, for loops elsewhere.
+ * @param masked receives [steps] how many tokens stay masked after each step, 0 after the last
+ * @param noise  receives [steps] weight of the ranking's noise
+ * @return number of steps that are run, at most sp->steps
+ */
+int mgv_sampler_passes(const MgvSamplerParams *sp, int *masked, double *noise);
+
 /** gamma(p): fraction still masked at progress p in (0,1], clamped to [1e-6,1]; n is the number of tokens. */
 double mgv_schedule_gamma(const MgvMaskSchedule *s, double p, int n);
 /** Parse "cosine", "uniform" or "linear", "exp", "log", "pow2.5", "poly:c,..". MAGVIT_ERR(EINVAL) otherwise. */

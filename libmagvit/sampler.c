@@ -270,11 +270,31 @@ static int nb_masked(const MgvSamplerParams *sp, int step, int nb_unknown)
     return MGV_MIN(MGV_MAX(n, 1), nb_unknown - 1);
 }
 
+/* Weight of the noise in the ranking after a step. */
+static double ranking_noise(const MgvSamplerParams *sp, int step)
+{
+    return sp->choice_temperature * (1 - (step + 1.0) / sp->steps);
+}
+
+int mgv_sampler_passes(const MgvSamplerParams *sp, int *masked, double *noise)
+{
+    int nb_unknown = sp->tokens;
+
+    for (int step = 0; step < sp->steps; step++) {
+        noise[step]  = ranking_noise(sp, step);
+        masked[step] = step + 1 < sp->steps ? MGV_MAX(nb_masked(sp, step, nb_unknown), 0) : 0;
+        nb_unknown   = masked[step];
+        if (!nb_unknown)
+            return step + 1;
+    }
+    return sp->steps;
+}
+
 /* Fix the most confident draws in cur, give the others their condition token back. */
 static void remask(Sampler *s, int step, const int32_t *drawn, int nb_unknown, int n)
 {
     const MgvSamplerParams *sp = s->sp;
-    const double noise = sp->choice_temperature * (1 - (step + 1.0) / sp->steps);
+    const double noise = ranking_noise(sp, step);
     int k = 0;
 
     for (int i = 0; i < sp->tokens; i++) {

@@ -10,6 +10,7 @@
 
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+#include "pair.glsl"
 #include "sum.glsl"
 
 layout(local_size_x = 128) in;
@@ -31,17 +32,6 @@ float length_scale(uint at)
     for (uint c = gl_LocalInvocationID.x; c < channels; c += 128)
         square += float(x.v[at + c]) * float(x.v[at + c]);
     return 1.0 / sqrt(max(sum_of_all(square), 1e-12));
-}
-
-/* x s as the float nearest to it and the remainder, by halves of 12 bits whose products are exact (Dekker 1971). */
-vec2 product(float x, float s)
-{
-    precise const float xh = uintBitsToFloat(floatBitsToUint(x) & 0xfffff000u), xl = x - xh;
-    precise const float sh = uintBitsToFloat(floatBitsToUint(s) & 0xfffff000u), sl = s - sh;
-    precise const float p = x * s;
-    precise const float r = ((xh * sh - p) + xh * sl + xl * sh) + xl * sl;
-
-    return vec2(p, r);
 }
 
 float difference(uint at, uint i, float scale)

@@ -51,7 +51,8 @@
     X(session) \
     X(predict) \
     X(magvit) \
-    X(vk)
+    X(vk) \
+    X(vk_sampler)
 
 /** add_<stem>_suite() registers the tests of a file, usually by unit_add(). */
 #define X(stem) CU_ErrorCode add_##stem##_suite(void);
