@@ -53,7 +53,7 @@ text_files() {
 edges() {
     cat <<'END'
 ^libmagvit/magvit\.h$                            ^$
-^libmagvit/magvit\.c$                            ^(config\.h|libmagvit/.*\.h)$
+^libmagvit/((magvit|job)\.c|context\.h)$          ^(config\.h|libmagvit/.*\.h)$
 ^libmagvit/(common|safetensors)\.[ch]$           ^(config|libmagvit/(magvit|common|safetensors))\.h$
 ^libmagvit/plan\.[ch]$                           ^(config|libmagvit/(common|safetensors|plan))\.h$
 ^libmagvit/backend\.h$                           ^libmagvit/(common|plan|safetensors)\.h$

@@ -1,0 +1,335 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * A window's way through the model, and the sessions whose jobs windows are.
+ * Where the backend has a decoding loop, several go from clip to clip in one
+ * run, and one run may begin while another is on its way. Else one goes at a
+ * time, sampled for on the host, and sessions of other threads wait.
+ */
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "libmagvit/context.h"
+#include "libmagvit/video.h"
+
+/** Decoding parameters of a session: what MgvSynth.opaque is. */
+typedef struct Model {
+    MagvitContext *ctx;
+    MgvSamplerParams sampler;
+    enum MagvitTask task;
+    double guidance;
+    int class_id;
+    int known_pixels;      ///< 0: the decoder is not shown them
+    enum MagvitFallback fallback;
+} Model;
+
+/* ---- a window: the jobs of a session -------------------------------------- */
+
+/** A job on its way through the decoding loop. */
+typedef struct Run {
+    const Model *model;
+    MgvJob *job;
+    float *uncond; ///< [tokens,codes] logits without condition; guidance only
+} Run;
+
+static enum MgvPrompt task_prompt(const Model *m, const MgvJob *job)
+{
+    switch (m->task) {
+    case MAGVIT_TASK_INTERP:   return MGV_PROMPT_INTERP;
+    case MAGVIT_TASK_PREDICT:  return MGV_PROMPT_PREDICT;
+    case MAGVIT_TASK_INPAINT:  return MGV_PROMPT_INPAINT;
+    case MAGVIT_TASK_OUTPAINT: return MGV_PROMPT_OUTPAINT;
+    default:                   return job->clip ? MGV_PROMPT_PREDICT : MGV_PROMPT_CLASS;
+    }
+}
+
+/** Run the transformer on ctx->ids, whose visual part is set, and take its visual logits. */
+static int run_transformer(MagvitContext *ctx, enum MgvPrompt prompt, int class_id, float *logits)
+{
+    const MgvConfig *c = &ctx->config;
+    int prefix = mgv_prefix_length(c), ret;
+
+    if (c->multi_task)
+        ctx->ids[0] = mgv_token_prompt(c, prompt);
+    ctx->ids[prefix - 1] = mgv_token_class(c, class_id);
+    RET(mgv_context_run(ctx, MGV_TRANSFORMER, "ids", ctx->ids, c->length * sizeof(*ctx->ids), "logits", ctx->logits,
+                 (size_t)c->length * c->codebook_size * sizeof(*ctx->logits)));
+    memcpy(logits, ctx->logits + (size_t)prefix * c->codebook_size,
+           (size_t)mgv_nb_tokens(c) * c->codebook_size * sizeof(*logits));
+    return 0;
+
+fail:
+    return ret;
+}
+
+/** Another step is done: say so now and then while a window takes long. */
+static void tell_progress(const MagvitContext *ctx, MgvProgress *p)
+{
+    int done = atomic_fetch_add(&p->done, 1) + 1;
+
+    if (mgv_progress_due(p, mgv_time()))
+        mgv_verbose(&ctx->log, "%d of %d steps of the window, %.0f s", done, atomic_load(&p->total), p->told - p->start);
+}
+
+static int step_logits(void *opaque, int step, const int32_t *tokens, float *logits)
+{
+    Run *run = opaque;
+    MagvitContext *ctx = run->model->ctx;
+    const MgvConfig *c = &ctx->config;
+    int n = mgv_nb_tokens(c), mask = mgv_token_mask(c), ret;
+    int32_t *ids = ctx->ids + mgv_prefix_length(c);
+    float scale = (float)run->model->guidance;
+
+    if (atomic_load(&run->job->progress->cancel))
+        return MAGVIT_ERR(ECANCELED);
+    for (int i = 0; i < n; i++)
+        ids[i] = tokens[i] < 0 ? mask : tokens[i];
+    RET(run_transformer(ctx, task_prompt(run->model, run->job), run->model->class_id, logits));
+    if (run->uncond) {
+        /* a token that still equals its condition counts as undecided */
+        for (int i = 0; i < n; i++)
+            ids[i] = tokens[i] < 0 || tokens[i] == ctx->cond[i] ? mask : tokens[i];
+        RET(run_transformer(ctx, MGV_PROMPT_CLASS, -1, run->uncond));
+        for (size_t i = 0; i < (size_t)n * c->codebook_size; i++)
+            logits[i] += scale * (logits[i] - run->uncond[i]);
+    }
+    tell_progress(ctx, run->job->progress);
+    mgv_debug(&ctx->log, "step %d of %d", step + 1, run->model->sampler.steps);
+    return 0;
+
+fail:
+    return ret;
+}
+
+static int encode_condition(MagvitContext *ctx, const MgvJob *job)
+{
+    int n = mgv_nb_tokens(&ctx->config), ret;
+
+    if (job->clip)
+        RET(mgv_context_encode(ctx, job->clip, ctx->cond));
+    for (int i = 0; i < n; i++)
+        if (!job->clip || !job->latent[i])
+            ctx->cond[i] = -1;
+    return 0;
+
+fail:
+    return ret;
+}
+
+static int run_job_locked(const Model *m, MgvJob *job)
+{
+    MagvitContext *ctx = m->ctx;
+    const MgvConfig *c = &ctx->config;
+    Run run = { m, job, NULL };
+    MgvSamplerParams sp = m->sampler;
+    double start = mgv_time(), encoded, sampled;
+    int ret;
+
+    if (m->guidance > 0 && !(run.uncond = mgv_calloc(mgv_nb_tokens(c), c->codebook_size * sizeof(*run.uncond))))
+        return MAGVIT_ERR(ENOMEM);
+    sp.window = job->word;
+    RET(encode_condition(ctx, job));
+    encoded = mgv_time();
+    RET(mgv_sampler_run(&sp, ctx->cond, step_logits, &run, ctx->codes));
+    sampled = mgv_time();
+    RET(mgv_context_decode(ctx, ctx->codes, m->known_pixels ? job->clip : NULL, job->known, job->out,
+               m->fallback == MAGVIT_FALLBACK_ERROR ? MAGVIT_LOG_ERROR : MAGVIT_LOG_VERBOSE));
+    mgv_debug(&ctx->log, "job %u: encode %.3f s, %d steps %.3f s, decode %.3f s", (unsigned)job->word,
+              encoded - start, sp.steps, sampled - encoded, mgv_time() - sampled);
+
+fail:
+    mgv_freep(&run.uncond);
+    return ret;
+}
+
+static int run_job(void *opaque, MgvJob *job)
+{
+    Model *m = opaque;
+    int ret;
+
+    if (atomic_load(&job->progress->cancel))
+        return MAGVIT_ERR(ECANCELED);
+    pthread_mutex_lock(&m->ctx->lock);
+    ret = run_job_locked(m, job);
+    pthread_mutex_unlock(&m->ctx->lock);
+    return ret;
+}
+
+static void free_model(void *opaque)
+{
+    Model *m = opaque;
+
+    mgv_freep(&m);
+}
+
+/* ---- opening a session ---------------------------------------------------- */
+
+static int bad_number(const MagvitContext *ctx, const char *field, double value, const char *range)
+{
+    mgv_err(&ctx->log, "%s is %g, must be %s", field, value, range);
+    return MAGVIT_ERR(EINVAL);
+}
+
+static int check_decoding(const MagvitContext *ctx, const MagvitParams *p)
+{
+    const MgvConfig *c = &ctx->config;
+    char range[64];
+
+    if (p->steps < 0 || p->steps > 256)
+        return bad_number(ctx, "steps", p->steps, "in [0,256]");
+    if (!isfinite(p->choice_temperature))
+        return bad_number(ctx, "choice_temperature", p->choice_temperature, "a finite number");
+    if (!isfinite(p->temperature))
+        return bad_number(ctx, "temperature", p->temperature, "a finite number");
+    if (p->top_k < 0)
+        return bad_number(ctx, "top_k", p->top_k, "0 or more");
+    if (!(p->top_p > 0 && p->top_p <= 1))
+        return bad_number(ctx, "top_p", p->top_p, "in (0,1]");
+    if (p->top_k && p->top_p < 1)
+        return bad_number(ctx, "top_p", p->top_p, "1 together with top_k");
+    if (!(p->guidance >= 0) || !isfinite(p->guidance))
+        return bad_number(ctx, "guidance", p->guidance, "0 or more");
+    if (p->known_pixels != 0 && p->known_pixels != 1)
+        return bad_number(ctx, "known_pixels", p->known_pixels, "0 or 1");
+    snprintf(range, sizeof(range), "in [-1,%d]", c->num_classes - 1);
+    if (p->class_id < -1 || p->class_id >= c->num_classes)
+        return bad_number(ctx, "class_id", p->class_id, range);
+    return 0;
+}
+
+static int set_decoding(Model *m, MagvitContext *ctx, const MagvitParams *p)
+{
+    const MgvConfig *c = &ctx->config;
+    MgvMaskSchedule schedule = c->schedule;
+
+    if (p->schedule && mgv_schedule_parse(&schedule, p->schedule) < 0) {
+        mgv_err(&ctx->log, "schedule is '%s', must be cosine, uniform, exp, log, powE or poly:c,..", p->schedule);
+        return MAGVIT_ERR(EINVAL);
+    }
+    *m = (Model){
+        .ctx      = ctx,
+        .task     = p->task,
+        .guidance = p->guidance,
+        .class_id = p->task == MAGVIT_TASK_GENERATE || p->task == MAGVIT_TASK_PREDICT ? p->class_id : -1,
+        .known_pixels = p->known_pixels,
+        .fallback = p->fallback,
+        .sampler  = {
+            .tokens             = mgv_nb_tokens(c),
+            .codes              = c->codebook_size,
+            .steps              = p->steps ? p->steps : c->steps,
+            .schedule           = schedule,
+            .choice_temperature = p->choice_temperature < 0 ? c->choice_temperature : p->choice_temperature,
+            .temperature        = p->temperature < 0 ? c->temperature : p->temperature,
+            .top_k              = p->top_k,
+            .top_p              = p->top_p,
+            .seed               = p->seed,
+        },
+    };
+    return 0;
+}
+
+static int check_task(const MagvitContext *ctx, enum MagvitTask task)
+{
+    static const char *const names[] = { "interp", "predict", "inpaint", "outpaint", "generate" };
+
+    if ((unsigned)task < MAGVIT_TASK_NB && !(mgv_context_tasks(&ctx->config) >> task & 1)) {
+        mgv_err(&ctx->log, "model %s does not know the task %s", ctx->config.name, names[task]);
+        return MAGVIT_ERR(ENOTSUP);
+    }
+    return 0;
+}
+
+static int set_model(void *opaque, const MagvitParams *p, int *steps)
+{
+    Model *m = opaque, new;
+    MagvitParams q = *p;
+    int ret;
+
+    q.task     = m->task; // what the session was opened with stays
+    q.fallback = m->fallback;
+    RET(check_decoding(m->ctx, &q));
+    RET(set_decoding(&new, m->ctx, &q));
+    *m     = new;
+    *steps = m->sampler.steps;
+    return 0;
+
+fail:
+    return ret;
+}
+
+/** Check a task against the model and describe the model to the video side. */
+static int init_synth(MgvSynth *synth, const MagvitContext *ctx, const MagvitParams *p)
+{
+    const MgvConfig *c = &ctx->config;
+    int ret;
+
+    *synth = (MgvSynth){
+        .run    = run_job,
+        .set    = set_model,
+        .free   = free_model,
+        .window = { c->frames, c->height, c->width },
+        .latent = { c->latent_t, c->latent_h, c->latent_w },
+        .memory = mgv_context_bytes(ctx),
+        .log    = &ctx->log,
+    };
+    if (p->guidance > 0)
+        synth->memory += (int64_t)mgv_nb_tokens(c) * c->codebook_size * sizeof(float);
+    RET(check_task(ctx, p->task));
+    RET(check_decoding(ctx, p));
+    return 0;
+
+fail:
+    return ret;
+}
+
+int magvit_session_memory(const MagvitContext *ctx, const MagvitParams *p, MagvitMemory *out)
+{
+    MgvSynth synth;
+    int ret;
+
+    RET(init_synth(&synth, ctx, p));
+    return mgv_session_memory(out, &synth, p);
+
+fail:
+    return ret;
+}
+
+int magvit_session_open(MagvitSession **out, MagvitContext *ctx, const MagvitParams *p)
+{
+    MgvSynth synth;
+    Model *m = NULL;
+    int ret;
+
+    *out = NULL;
+    RET(init_synth(&synth, ctx, p));
+    if (!(m = mgv_calloc(1, sizeof(*m))))
+        RET(MAGVIT_ERR(ENOMEM));
+    RET(set_decoding(m, ctx, p));
+    synth.opaque = m;
+    synth.steps  = m->sampler.steps;
+    return mgv_session_open(out, &synth, p);
+
+fail:
+    mgv_freep(&m);
+    return ret;
+}
