@@ -25,6 +25,7 @@
  * be on their way, with host memory of their own.
  */
 
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -397,7 +398,6 @@ int mgv_vk_loop_start(MgvLoop *l, const MgvLoopParams *p, const MgvLoopSample *l
     int encode = 0, ret;
 
     mgv_assert(l->nb < MGV_LOOP_RUNS && n >= 1 && n <= l->s.samples && p->passes >= 1 && p->passes <= MGV_LOOP_STEPS);
-    mgv_assert(!(p->guidance > 0) || l->s.guided);
     RET(mgv_vk_wait(l->dev, r->done, WHAT)); // a run that was stopped may not have ended
     put_head(r->upload.map, p);
     for (int i = 0; i < n; i++) {
@@ -435,13 +435,15 @@ int mgv_vk_loop_finish(MgvLoop *l, const MgvLoopSample *list, int n, MgvLoopFn *
 
     mgv_assert(l->nb > 0);
     l->nb--;
+    if (!list)
+        return 0;
     for (int i = r->passes; fn && i > 0; i--) {
         RET(mgv_vk_wait(l->dev, r->done - i, WHAT));
         RET(fn(opaque));
     }
     RET(mgv_vk_wait(l->dev, r->done, WHAT));
     if (((const Head *)r->result.map)->failed)
-        return MAGVIT_ERROR_DEVICE;
+        return MAGVIT_ERR(EDOM);
     for (int i = 0; i < n; i++)
         take_sample(l, r, &list[i], i);
 fail:

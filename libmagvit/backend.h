@@ -52,11 +52,10 @@ typedef struct MgvLoopShape {
     MgvExec *encoder;     ///< F32 in, I32 [n,..] out: tokens values a sample; NULL: no condition is encoded
     MgvExec *transformer; ///< I32 [n,1,1,prefix+tokens,1] in, F32 [n,1,1,prefix+tokens,codes] out
     MgvExec *decoder;     ///< first input I32, tokens values a sample; NULL: codes are all that is wanted
-    int samples;          ///< of a run, at most; the plans hold as many, the transformer twice as many with guidance
+    int samples;          ///< of a run, at most; the plans hold as many, the transformer twice as many if there may be guidance
     int prefix;           ///< [0,MGV_LOOP_PREFIX]
     int tokens, codes;
     int mask;             ///< id of a token that is not known
-    int guided;           ///< 1: there may be guidance
 } MgvLoopShape;
 
 /** One sample of a run. What it points to is read by loop_start() and written by loop_finish(). */
@@ -130,8 +129,9 @@ typedef struct MgvBackend {
      */
     int (*loop_start)(MgvLoop *loop, const MgvLoopParams *p, const MgvLoopSample *list, int n);
     /**
-     * Wait for the oldest run, whose samples are list, and take its results. fn (may be NULL) is called after each step.
-     * The run is over whatever is returned. MAGVIT_ERROR_DEVICE without a line: a logit was not finite.
+     * Wait for the oldest run, whose samples are list, and take its results; list NULL: forget it. fn (may be NULL) is
+     * called after each step.
+     * The run is over whatever is returned. MAGVIT_ERR(EDOM), without a line: a logit was not finite.
      */
     int (*loop_finish)(MgvLoop *loop, const MgvLoopSample *list, int n, MgvLoopFn *fn, void *opaque);
 } MgvBackend;

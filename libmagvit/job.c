@@ -32,7 +32,7 @@
 #include "libmagvit/context.h"
 #include "libmagvit/video.h"
 
-/** Decoding parameters of a session: what MgvSynth.opaque is. */
+/** Decoding parameters of a session. */
 typedef struct Model {
     MagvitContext *ctx;
     MgvSamplerParams sampler;
@@ -42,6 +42,18 @@ typedef struct Model {
     int known_pixels;      ///< 0: the decoder is not shown them
     enum MagvitFallback fallback;
 } Model;
+
+/** What MgvSynth.opaque is. */
+typedef struct Maker {
+    Model model;
+    MgvLoop *loop;         ///< NULL: the host samples
+    int next, nb;          ///< list that is filled next, lists on their way
+    MgvLoopSample *samples[MGV_STARTED]; ///< [batch]
+    int32_t *cond;         ///< [batch][tokens]
+    float *known[MGV_STARTED]; ///< [batch][T,H,W,4] decoder input, NULL if it has none
+    float *fill;           ///< scratch for it
+    float *gate;           ///< [batch][T,H,W], NULL if it has none
+} Maker;
 
 /* ---- a window: the jobs of a session -------------------------------------- */
 
@@ -136,6 +148,12 @@ fail:
     return ret;
 }
 
+/** Of the line about values that are not finite. */
+static enum MagvitLogLevel error_level(const Model *m)
+{
+    return m->fallback == MAGVIT_FALLBACK_ERROR ? MAGVIT_LOG_ERROR : MAGVIT_LOG_VERBOSE;
+}
+
 static int run_job_locked(const Model *m, MgvJob *job)
 {
     MagvitContext *ctx = m->ctx;
@@ -153,7 +171,7 @@ static int run_job_locked(const Model *m, MgvJob *job)
     RET(mgv_sampler_run(&sp, ctx->cond, step_logits, &run, ctx->codes));
     sampled = mgv_time();
     RET(mgv_context_decode(ctx, ctx->codes, m->known_pixels ? job->clip : NULL, job->known, job->out,
-               m->fallback == MAGVIT_FALLBACK_ERROR ? MAGVIT_LOG_ERROR : MAGVIT_LOG_VERBOSE));
+                           error_level(m)));
     mgv_debug(&ctx->log, "job %u: encode %.3f s, %d steps %.3f s, decode %.3f s", (unsigned)job->word,
               encoded - start, sp.steps, sampled - encoded, mgv_time() - sampled);
 
@@ -164,7 +182,7 @@ fail:
 
 static int run_job(void *opaque, MgvJob *job)
 {
-    Model *m = opaque;
+    const Model *m = &((Maker *)opaque)->model;
     int ret;
 
     if (atomic_load(&job->progress->cancel))
@@ -175,11 +193,185 @@ static int run_job(void *opaque, MgvJob *job)
     return ret;
 }
 
-static void free_model(void *opaque)
-{
-    Model *m = opaque;
+/* ---- jobs on a backend with a decoding loop -------------------------------- */
 
-    mgv_freep(&m);
+static void put_prefix(const Model *m, const MgvJob *job, MgvLoopSample *s)
+{
+    const MgvConfig *c = &m->ctx->config;
+    const int prefix = mgv_prefix_length(c);
+
+    if (c->multi_task) {
+        s->prefix[0]  = mgv_token_prompt(c, task_prompt(m, job));
+        s->without[0] = mgv_token_prompt(c, MGV_PROMPT_CLASS);
+    }
+    s->prefix[prefix - 1]  = mgv_token_class(c, m->class_id);
+    s->without[prefix - 1] = mgv_token_class(c, -1);
+}
+
+/** Sample i of a list from its job. */
+static void put_job(Maker *k, const MgvJob *job, int list, int i)
+{
+    const Model *m = &k->model;
+    const MgvConfig *c = &m->ctx->config;
+    const int n = mgv_nb_tokens(c);
+    MgvLoopSample *s = &k->samples[list][i];
+    int32_t *cond = k->cond + (size_t)i * n;
+
+    for (int t = 0; t < n; t++)
+        cond[t] = job->clip && job->latent[t] ? MGV_COND_ENCODED : -1;
+    *s = (MgvLoopSample){ .clip = job->clip, .cond = cond, .window = job->word, .out = job->out };
+    put_prefix(m, job, s);
+    if (k->known[list]) {
+        float *known = k->known[list] + (size_t)i * mgv_nb_pixels(c) * 4;
+
+        mgv_known_input(c, m->known_pixels ? job->clip : NULL, job->known, known, k->fill);
+        s->known = known;
+        if (k->gate && m->known_pixels && job->clip)
+            s->gate = k->gate + (size_t)i * mgv_nb_pixels(c);
+    }
+}
+
+static int start_jobs(void *opaque, MgvJob *jobs, int nb)
+{
+    Maker *k = opaque;
+    const Model *m = &k->model;
+    MagvitContext *ctx = m->ctx;
+    int masked[MGV_LOOP_STEPS], ret;
+    double noise[MGV_LOOP_STEPS];
+    MgvLoopParams p = {
+        .masked = masked, .noise = noise, .temperature = m->sampler.temperature, .top_k = m->sampler.top_k,
+        .top_p = m->sampler.top_p, .guidance = m->guidance, .seed = m->sampler.seed,
+    };
+
+    if (atomic_load(&jobs->progress->cancel))
+        return MAGVIT_ERR(ECANCELED);
+    p.passes = mgv_sampler_passes(&m->sampler, masked, noise);
+    for (int i = 0; i < nb; i++)
+        put_job(k, &jobs[i], k->next, i);
+    pthread_mutex_lock(&ctx->lock);
+    ret = ctx->backend->loop_start(k->loop, &p, k->samples[k->next], nb);
+    pthread_mutex_unlock(&ctx->lock);
+    RET(ret);
+    k->next = (k->next + 1) % MGV_STARTED;
+    k->nb++;
+fail:
+    return ret;
+}
+
+/** Jobs whose steps are counted. */
+typedef struct Steps {
+    const MagvitContext *ctx;
+    MgvProgress *progress;
+    int nb;
+} Steps;
+
+static int count_step(void *opaque)
+{
+    Steps *s = opaque;
+
+    for (int i = 0; i < s->nb; i++)
+        tell_progress(s->ctx, s->progress);
+    return atomic_load(&s->progress->cancel) ? MAGVIT_ERR(ECANCELED) : 0;
+}
+
+static int finish_jobs(void *opaque, MgvJob *jobs, int nb)
+{
+    Maker *k = opaque;
+    const MagvitContext *ctx = k->model.ctx;
+    const int list = (k->next + MGV_STARTED - k->nb) % MGV_STARTED;
+    Steps steps = { ctx, jobs ? jobs->progress : NULL, nb };
+    int ret;
+
+    k->nb--;
+    if (!jobs)
+        return ctx->backend->loop_finish(k->loop, NULL, 0, NULL, NULL);
+    for (int i = 0; i < nb; i++)
+        mgv_assert(k->samples[list][i].out == jobs[i].out);
+    ret = ctx->backend->loop_finish(k->loop, k->samples[list], nb, count_step, &steps);
+    if (ret == MAGVIT_ERR(EDOM)) {
+        MGV_LOG(&ctx->log, error_level(&k->model), "transformer gave a value that is not finite");
+        ret = MAGVIT_ERROR_DEVICE;
+    }
+    RET(ret);
+    for (int i = 0; i < nb; i++) {
+        const MgvLoopSample *s = &k->samples[list][i];
+
+        RET(mgv_context_finish(ctx, s->known, s->gate, jobs[i].out, error_level(&k->model)));
+    }
+fail:
+    return ret;
+}
+
+static void free_maker(void *opaque)
+{
+    Maker *k = opaque;
+
+    if (!k)
+        return;
+    if (k->loop)
+        k->model.ctx->backend->loop_close(&k->loop);
+    for (int i = 0; i < MGV_STARTED; i++) {
+        mgv_freep(&k->samples[i]);
+        mgv_freep(&k->known[i]);
+    }
+    mgv_freep(&k->cond);
+    mgv_freep(&k->fill);
+    mgv_freep(&k->gate);
+    mgv_freep(&k);
+}
+
+static int alloc_lists(Maker *k)
+{
+    const MgvConfig *c = &k->model.ctx->config;
+    const size_t n = (size_t)k->model.ctx->batch, pixels = mgv_nb_pixels(c);
+    const int gated = c->known_pixels == MGV_KNOWN_GATED;
+    int missing = !(k->cond = mgv_calloc(n * mgv_nb_tokens(c), sizeof(*k->cond)));
+
+    for (int i = 0; i < MGV_STARTED; i++) {
+        missing |= !(k->samples[i] = mgv_calloc(n, sizeof(*k->samples[i])));
+        if (c->known_pixels)
+            missing |= !(k->known[i] = mgv_calloc(n * pixels, 4 * sizeof(*k->known[i])));
+    }
+    if (c->known_pixels)
+        missing |= !(k->fill = mgv_calloc(mgv_fill_scratch(c->width, c->height), sizeof(*k->fill)));
+    if (gated)
+        missing |= !(k->gate = mgv_calloc(n * pixels, sizeof(*k->gate)));
+    return missing ? MAGVIT_ERR(ENOMEM) : 0;
+}
+
+/** Bytes of such lists and of a loop, which holds clips twice. */
+static int64_t loop_bytes(const MagvitContext *ctx)
+{
+    const MgvConfig *c = &ctx->config;
+    const int64_t pixels = (int64_t)ctx->batch * mgv_nb_pixels(c) * sizeof(float);
+    const int gated = c->known_pixels == MGV_KNOWN_GATED;
+
+    return pixels * (MGV_STARTED * (3 + 3 + (c->known_pixels ? 4 + 4 : 0) + gated) + gated) +
+           (int64_t)ctx->batch * mgv_nb_tokens(c) * 64;
+}
+
+static int open_loop(Maker *k)
+{
+    MagvitContext *ctx = k->model.ctx;
+    const MgvConfig *c = &ctx->config;
+    const MgvLoopShape s = {
+        .encoder     = ctx->exec[MGV_ENCODER],
+        .transformer = ctx->exec[MGV_TRANSFORMER],
+        .decoder     = ctx->exec[MGV_DECODER],
+        .samples     = ctx->batch,
+        .prefix      = mgv_prefix_length(c),
+        .tokens      = mgv_nb_tokens(c),
+        .codes       = c->codebook_size,
+        .mask        = mgv_token_mask(c),
+    };
+    int ret;
+
+    RET(alloc_lists(k));
+    pthread_mutex_lock(&ctx->lock);
+    ret = ctx->backend->loop_open(&k->loop, ctx->device, &s);
+    pthread_mutex_unlock(&ctx->lock);
+fail:
+    return ret;
 }
 
 /* ---- opening a session ---------------------------------------------------- */
@@ -261,7 +453,7 @@ static int check_task(const MagvitContext *ctx, enum MagvitTask task)
 
 static int set_model(void *opaque, const MagvitParams *p, int *steps)
 {
-    Model *m = opaque, new;
+    Model *m = &((Maker *)opaque)->model, new;
     MagvitParams q = *p;
     int ret;
 
@@ -286,13 +478,18 @@ static int init_synth(MgvSynth *synth, const MagvitContext *ctx, const MagvitPar
     *synth = (MgvSynth){
         .run    = run_job,
         .set    = set_model,
-        .free   = free_model,
+        .free   = free_maker,
         .window = { c->frames, c->height, c->width },
         .latent = { c->latent_t, c->latent_h, c->latent_w },
         .memory = mgv_context_bytes(ctx),
         .log    = &ctx->log,
     };
-    if (p->guidance > 0)
+    if (ctx->backend->loop_open) {
+        synth->start   = start_jobs;
+        synth->finish  = finish_jobs;
+        synth->batch   = ctx->batch;
+        synth->memory += loop_bytes(ctx);
+    } else if (p->guidance > 0)
         synth->memory += (int64_t)mgv_nb_tokens(c) * c->codebook_size * sizeof(float);
     RET(check_task(ctx, p->task));
     RET(check_decoding(ctx, p));
@@ -317,19 +514,21 @@ fail:
 int magvit_session_open(MagvitSession **out, MagvitContext *ctx, const MagvitParams *p)
 {
     MgvSynth synth;
-    Model *m = NULL;
+    Maker *k = NULL;
     int ret;
 
     *out = NULL;
     RET(init_synth(&synth, ctx, p));
-    if (!(m = mgv_calloc(1, sizeof(*m))))
+    if (!(k = mgv_calloc(1, sizeof(*k))))
         RET(MAGVIT_ERR(ENOMEM));
-    RET(set_decoding(m, ctx, p));
-    synth.opaque = m;
-    synth.steps  = m->sampler.steps;
+    RET(set_decoding(&k->model, ctx, p));
+    if (ctx->backend->loop_open)
+        RET(open_loop(k));
+    synth.opaque = k;
+    synth.steps  = k->model.sampler.steps;
     return mgv_session_open(out, &synth, p);
 
 fail:
-    mgv_freep(&m);
+    free_maker(k);
     return ret;
 }

@@ -33,6 +33,8 @@
 #include "libmagvit/context.h"
 #include "libmagvit/video.h"
 
+#define MAX_BATCH 16 ///< windows at once
+
 const char *magvit_version(void)
 {
 #define TEXT_(x) #x
@@ -52,14 +54,22 @@ void magvit_default_settings(MagvitSettings *s)
 
 /* ---- opening -------------------------------------------------------------- */
 
-static int build_plans(MagvitContext *ctx)
+static void free_plans(MagvitContext *ctx)
+{
+    for (int i = 0; i < MGV_NB_PLANS; i++)
+        mgv_plan_free(&ctx->plan[i]);
+}
+
+/** For so many windows at once; the transformer for sequences, which are more with guidance on a device. */
+static int build_plans(MagvitContext *ctx, int windows, int sequences)
 {
     const MgvConfig *c = &ctx->config;
     int ret;
 
-    RET(mgv_build_encoder(&ctx->plan[MGV_ENCODER], c, 1, ctx->st, &ctx->log));
-    RET(mgv_build_transformer(&ctx->plan[MGV_TRANSFORMER], c, 1, ctx->st, &ctx->log));
-    RET(mgv_build_decoder(&ctx->plan[MGV_DECODER], c, 1, ctx->st, &ctx->log));
+    free_plans(ctx);
+    RET(mgv_build_encoder(&ctx->plan[MGV_ENCODER], c, windows, ctx->st, &ctx->log));
+    RET(mgv_build_transformer(&ctx->plan[MGV_TRANSFORMER], c, sequences, ctx->st, &ctx->log));
+    RET(mgv_build_decoder(&ctx->plan[MGV_DECODER], c, windows, ctx->st, &ctx->log));
     return 0;
 
 fail:
@@ -76,43 +86,6 @@ static void close_backend(MagvitContext *ctx)
     ctx->backend = NULL;
 }
 
-static int try_backend(MagvitContext *ctx, const MgvBackend *b, const MgvDeviceSettings *s)
-{
-    int ret;
-
-    ctx->backend = b;
-    RET(b->open(&ctx->device, s, &ctx->log));
-    for (int i = 0; i < MGV_NB_PLANS; i++)
-        RET(b->compile(&ctx->exec[i], ctx->device, ctx->plan[i]));
-    return 0;
-
-fail:
-    close_backend(ctx);
-    return ret;
-}
-
-static int open_backend(MagvitContext *ctx, const MagvitSettings *s)
-{
-    static const char *const names[] = { "auto", "ref", "cpu", "vulkan" };
-    const MgvDeviceSettings device = { s->device, s->threads, s->precision };
-    int ret = MAGVIT_ERR(ENOTSUP), tried = 0;
-
-    for (int i = 0; mgv_backends[i]; i++) {
-        const MgvBackend *b = mgv_backends[i];
-
-        if (s->backend == MAGVIT_BACKEND_AUTO ? b->type == MAGVIT_BACKEND_VULKAN : b->type != s->backend)
-            continue;
-        tried = 1;
-        if ((ret = try_backend(ctx, b, &device)) >= 0)
-            return 0;
-        if (s->backend == MAGVIT_BACKEND_AUTO && mgv_backends[i + 1])
-            mgv_info(&ctx->log, "backend %s refused the model: %s", b->name, magvit_strerror(ret));
-    }
-    if (!tried)
-        mgv_err(&ctx->log, "backend %s is not built in", names[s->backend]);
-    return ret;
-}
-
 static int check_settings(MagvitContext *ctx, const MagvitSettings *s)
 {
     if ((int)s->backend < MAGVIT_BACKEND_AUTO || s->backend > MAGVIT_BACKEND_VULKAN) {
@@ -125,6 +98,10 @@ static int check_settings(MagvitContext *ctx, const MagvitSettings *s)
     }
     if (s->max_memory < 0) {
         mgv_err(&ctx->log, "max_memory is %lld, must be 0 or more", (long long)s->max_memory);
+        return MAGVIT_ERR(EINVAL);
+    }
+    if (s->batch < 0 || s->batch > MAX_BATCH) {
+        mgv_err(&ctx->log, "batch is %d, must be in [0,%d]", s->batch, MAX_BATCH);
         return MAGVIT_ERR(EINVAL);
     }
     if (s->threads < 0 || s->threads > 256) {
@@ -164,15 +141,90 @@ int64_t mgv_context_bytes(const MagvitContext *ctx)
     return host_bytes(ctx) + (int64_t)info.weight_bytes + (int64_t)info.work_bytes;
 }
 
-/** Before anything is prepared: weights become floats, and every plan has its activations. */
-static int check_memory(const MagvitContext *ctx, int64_t max)
+/** Activations of all plans. */
+static int64_t arena_bytes(const MagvitContext *ctx)
 {
-    MagvitMemory m = { .model = host_bytes(ctx) + 4 * count_parameters(ctx->st) };
+    int64_t sum = 0;
 
     for (int i = 0; i < MGV_NB_PLANS; i++)
-        m.model += (int64_t)ctx->plan[i]->arena_size;
+        sum += (int64_t)ctx->plan[i]->arena_size;
+    return sum;
+}
+
+/** What plans will take: weights become floats, and every plan has its activations. */
+static int64_t least_bytes(const MagvitContext *ctx)
+{
+    return host_bytes(ctx) + 4 * count_parameters(ctx->st) + arena_bytes(ctx);
+}
+
+/** Before anything is prepared. */
+static int check_memory(const MagvitContext *ctx, int64_t max)
+{
+    MagvitMemory m = { .model = least_bytes(ctx) };
+
     m.total = m.model;
     return mgv_memory_check(&m, max, &ctx->log);
+}
+
+/** Windows at once: as asked, or as many as fill the device and fit. Plans are those for one. */
+static int choose_batch(const MagvitContext *ctx, const MagvitSettings *s)
+{
+    const int64_t bytes = arena_bytes(ctx);
+    int most;
+
+    if (!ctx->backend->batch)
+        return 1;
+    if (s->batch)
+        return s->batch;
+    most = ctx->backend->batch(ctx->device, (size_t)bytes);
+    if (s->max_memory)
+        most = (int)MGV_MIN(most, 1 + MGV_MAX(s->max_memory - least_bytes(ctx), 0) / (2 * bytes));
+    return most;
+}
+
+static int try_backend(MagvitContext *ctx, const MgvBackend *b, const MagvitSettings *s)
+{
+    const MgvDeviceSettings device = { s->device, s->threads, s->precision };
+    int ret;
+
+    ctx->backend = b;
+    RET(b->open(&ctx->device, &device, &ctx->log));
+    ctx->batch = choose_batch(ctx, s);
+    if (b->limit) {
+        RET(build_plans(ctx, ctx->batch, 2 * ctx->batch));
+        RET(check_memory(ctx, s->max_memory));
+    }
+    for (int i = 0; i < MGV_NB_PLANS; i++) {
+        RET(b->compile(&ctx->exec[i], ctx->device, ctx->plan[i]));
+        if (b->limit)
+            RET(b->limit(ctx->exec[i], 1));
+    }
+    return 0;
+
+fail:
+    close_backend(ctx);
+    return ret;
+}
+
+static int open_backend(MagvitContext *ctx, const MagvitSettings *s)
+{
+    static const char *const names[] = { "auto", "ref", "cpu", "vulkan" };
+    int ret = MAGVIT_ERR(ENOTSUP), tried = 0;
+
+    for (int i = 0; mgv_backends[i]; i++) {
+        const MgvBackend *b = mgv_backends[i];
+
+        if (s->backend == MAGVIT_BACKEND_AUTO ? b->type == MAGVIT_BACKEND_VULKAN : b->type != s->backend)
+            continue;
+        tried = 1;
+        if ((ret = try_backend(ctx, b, s)) >= 0)
+            return 0;
+        if (s->backend == MAGVIT_BACKEND_AUTO && mgv_backends[i + 1])
+            mgv_info(&ctx->log, "backend %s refused the model: %s", b->name, magvit_strerror(ret));
+    }
+    if (!tried)
+        mgv_err(&ctx->log, "backend %s is not built in", names[s->backend]);
+    return ret;
 }
 
 static int alloc_buffers(MagvitContext *ctx)
@@ -214,7 +266,7 @@ int magvit_open(MagvitContext **out, const MagvitSettings *settings)
     RET(mgv_find_model(&ctx->path, s.model, &ctx->log));
     RET(mgv_safetensors_open(&ctx->st, ctx->path, &ctx->log));
     RET(mgv_config_parse(&ctx->config, ctx->st, &ctx->log));
-    RET(build_plans(ctx));
+    RET(build_plans(ctx, 1, 1));
     RET(check_memory(ctx, s.max_memory));
     RET(open_backend(ctx, &s));
     RET(alloc_buffers(ctx));
@@ -238,8 +290,7 @@ void magvit_close(MagvitContext **out)
     if (!ctx)
         return;
     close_backend(ctx);
-    for (int i = 0; i < MGV_NB_PLANS; i++)
-        mgv_plan_free(&ctx->plan[i]);
+    free_plans(ctx);
     mgv_config_uninit(&ctx->config);
     mgv_safetensors_close(&ctx->st);
     mgv_freep(&ctx->path);
@@ -294,6 +345,7 @@ int magvit_get_info(const MagvitContext *ctx, MagvitInfo *out)
         .steps      = c->steps,
         .parameters = count_parameters(ctx->st),
         .known_pixels = mgv_known_pixels_name(c->known_pixels),
+        .batch      = ctx->batch,
     };
     for (int i = 0; i < MGV_NB_PLANS; i++) {
         size_t weights, work;

@@ -218,7 +218,12 @@ typedef struct MagvitSettings {
     MagvitLogger log;           ///< default: ERROR and WARNING lines to stderr
     enum MagvitPrecision precision; ///< default AUTO; only the cpu backend knows BF16
     int64_t max_memory;         ///< bytes that model, weights and activations may take, 0 = no limit; default 0
-    uint8_t reserved[52];       ///< zero
+    /**
+     * Tiles of a window that are computed at once, [0,16]. 0: as many as fill the device and fit its memory and
+     * max_memory; default 0. What comes out does not depend on it. Only the vulkan backend computes more than one.
+     */
+    int batch;
+    uint8_t reserved[48];       ///< zero
 } MagvitSettings;
 
 /** What was loaded. Strings live as long as the context. */
@@ -244,6 +249,7 @@ typedef struct MagvitInfo {
      * and the decoder lets it show through).
      */
     const char *known_pixels;
+    int batch;            ///< tiles of a window that may be computed at once
 } MagvitInfo;
 
 /** A device that a backend can run on. */

@@ -125,7 +125,8 @@ static int render_bytes(const MagvitParams *p, const MgvSynth *s, const MagvitOu
     RET(window_bytes(p, s, o, hole, src, bytes));
     for (int i = 0; masks && i < (int)MGV_ARRAY_LEN(holes); i++)
         RET(window_bytes(p, s, o, holes[i], src, bytes));
-    *bytes += frames * (12 + 12 + 1) + (int64_t)s->latent[0] * s->latent[1] * s->latent[2]; // tile, condition
+    *bytes += mgv_tiles_count(s, p) * // tile, condition
+              (frames * (12 + 12 + 1) + (int64_t)s->latent[0] * s->latent[1] * s->latent[2]);
     if (p->task == MAGVIT_TASK_OUTPAINT)
         *bytes += blend_bytes(s->window[2], s->window[1]);
     return 0;

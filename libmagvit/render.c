@@ -52,8 +52,9 @@ struct MgvRender {
     size_t blend_pixels; ///< that blend is made for
     int blend_w;
     MgvBlend *tile_blend; ///< OUTPAINT: of a tile
-    MgvCond *cond;
-    float *tile;         ///< [T,H,W,3]
+    MgvTiles *tiles;
+    int next;            ///< in the tiling's order: tile that is put next
+    MgvProgress *progress;
 
     MgvWindow window;
     MgvTiling tiling;
@@ -102,9 +103,7 @@ int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams 
     r->fn     = fn;
     r->opaque = opaque;
     RET(mgv_image_alloc(&r->image, synth->log));
-    RET(mgv_cond_alloc(&r->cond, n, synth->latent));
-    if (!(r->tile = mgv_calloc((size_t)n[0] * n[1] * n[2], 3 * sizeof(*r->tile))))
-        RET(MAGVIT_ERR(ENOMEM));
+    RET(mgv_tiles_alloc(&r->tiles, synth, p));
     if (p->task == MAGVIT_TASK_OUTPAINT)
         RET(mgv_blend_alloc(&r->tile_blend, n[2], n[1]));
     return 0;
@@ -123,10 +122,9 @@ void mgv_render_free(MgvRender **out)
     mgv_image_free(&r->image);
     mgv_blend_free(&r->blend);
     mgv_blend_free(&r->tile_blend);
-    mgv_cond_free(&r->cond);
     mgv_motion_free(&r->motion);
+    mgv_tiles_free(&r->tiles);
     mgv_tiling_uninit(&r->tiling);
-    mgv_freep(&r->tile);
     for (int i = 0; i < NB_NATIVE; i++)
         mgv_freep(&r->native[i].data);
     mgv_freep(&r->clip.data);
@@ -401,16 +399,16 @@ static void find_motion(MgvRender *r)
 }
 
 /** Of the condition of a tile, what lies between given frames, as far as it is not given. */
-static void follow_motion(MgvRender *r, int x, int y)
+static void follow_motion(MgvRender *r, const MgvTile *tile)
 {
     const MgvTiling *t = &r->tiling;
-    const MgvRect tile = { x, y, t->tile_w, t->tile_h };
+    const MgvRect at = { tile->x, tile->y, t->tile_w, t->tile_h };
 
     for (int i = 0; i < r->window.slots; i++) {
         const int a = given_slot(r, i, -1), z = given_slot(r, i, 1);
 
         if (a >= 0 && z > a)
-            mgv_motion_between(r->motion, r->cond->clip + (size_t)i * t->tile_w * t->tile_h * 3, tile, slot_clip(r, a),
+            mgv_motion_between(r->motion, tile->cond->clip + (size_t)i * t->tile_w * t->tile_h * 3, at, slot_clip(r, a),
                                slot_clip(r, z), slot_flow(r, a), (double)(i - a) / (z - a));
     }
 }
@@ -469,12 +467,12 @@ static int tile_wanted(const MgvRender *r, int tx, int ty)
 }
 
 /** Slot of the area -> frame of the condition. Pixels outside of it repeat its edge. */
-static void cut_tile(MgvRender *r, int slot, int x0, int y0)
+static void cut_tile(const MgvRender *r, const MgvTile *tile, int slot)
 {
     const MgvTiling *t = &r->tiling;
     size_t frame = (size_t)t->tile_w * t->tile_h;
-    float *clip = r->cond->clip + slot * frame * 3;
-    uint8_t *known = r->cond->known + slot * frame;
+    float *clip = tile->cond->clip + slot * frame * 3;
+    uint8_t *known = tile->cond->known + slot * frame;
 
     if (r->row[slot] < 0) {
         memset(known, 0, frame);
@@ -482,7 +480,8 @@ static void cut_tile(MgvRender *r, int slot, int x0, int y0)
     }
     for (int y = 0; y < t->tile_h; y++)
         for (int x = 0; x < t->tile_w; x++, clip += 3) {
-            size_t at = (size_t)MGV_CLAMP(y0 + y, 0, t->area.h - 1) * t->area.w + MGV_CLAMP(x0 + x, 0, t->area.w - 1);
+            size_t at = (size_t)MGV_CLAMP(tile->y + y, 0, t->area.h - 1) * t->area.w +
+                        MGV_CLAMP(tile->x + x, 0, t->area.w - 1);
 
             memcpy(clip, slot_clip(r, slot) + at * 3, 3 * sizeof(*clip));
             *known++ = !has_region(r) || !slot_unknown(r, slot)[at];
@@ -498,14 +497,14 @@ static int any_given(const MgvRender *r)
 }
 
 /** Outpainting goes on from a tile: shift what it made to fit its condition, which it keeps. */
-static void fit_to_condition(MgvRender *r)
+static void fit_to_condition(MgvRender *r, const MgvTile *tile)
 {
     const MgvTiling *t = &r->tiling;
     size_t frame = (size_t)t->tile_w * t->tile_h;
 
     for (int i = 0; i < r->window.slots; i++)
-        mgv_blend_hole(r->tile_blend, r->tile + i * frame * 3, r->cond->clip + i * frame * 3,
-                       r->cond->known + i * frame, t->tile_w, t->tile_h);
+        mgv_blend_hole(r->tile_blend, tile->out + i * frame * 3, tile->cond->clip + i * frame * 3,
+                       tile->cond->known + i * frame, t->tile_w, t->tile_h);
 }
 
 /** What the tile at (x0,y0) of the area made is given for the tiles after it. */
@@ -528,39 +527,53 @@ static void absorb_tile(MgvRender *r, int x0, int y0)
             }
 }
 
-static int run_tile(MgvRender *r, int tx, int ty, MgvProgress *progress)
+/** The next tile in order that has something to make becomes a job. */
+static int put_tile(void *opaque, MgvTile *tile, MgvJob *job)
 {
     static const enum MgvFill fill[MAGVIT_TASK_NB] = {
         MGV_FILL_TIME, MGV_FILL_TIME, MGV_FILL_ZERO, MGV_FILL_EDGE, MGV_FILL_TIME
     };
+    MgvRender *r = opaque;
     const MgvTiling *t = &r->tiling;
-    int x = t->x[tx] - t->area.x, y = t->y[ty] - t->area.y, ret;
-    MgvJob job = { .out = r->tile, .progress = progress };
+    const int nb = t->nb_x * t->nb_y;
+    int at;
 
-    job.word = (uint32_t)((uint64_t)r->window.index * (t->nb_x * t->nb_y) + ty * t->nb_x + tx);
-    if (any_given(r)) {
-        for (int i = 0; i < r->window.slots; i++)
-            cut_tile(r, i, x, y);
-        mgv_cond_build(r->cond, r->p->moving ? MGV_FILL_ZERO : fill[r->p->task]); // as the model was trained
-        if (with_motion(r))
-            follow_motion(r, x, y);
-        job.clip   = r->cond->clip;
-        job.known  = r->cond->known;
-        job.latent = r->cond->cells;
-    }
-    RET(r->synth->run(r->synth->opaque, &job));
+    while (r->next < nb && !tile_wanted(r, t->order[r->next] % t->nb_x, t->order[r->next] / t->nb_x))
+        r->next++;
+    if (r->next == nb)
+        return 0;
+    at = t->order[r->next++];
+    tile->x = t->x[at % t->nb_x] - t->area.x;
+    tile->y = t->y[at / t->nb_x] - t->area.y;
+    job->progress = r->progress;
+    job->word = (uint32_t)((uint64_t)r->window.index * nb + at);
+    if (!any_given(r))
+        return 1;
+    for (int i = 0; i < r->window.slots; i++)
+        cut_tile(r, tile, i);
+    mgv_cond_build(tile->cond, r->p->moving ? MGV_FILL_ZERO : fill[r->p->task]); // as the model was trained
+    if (with_motion(r))
+        follow_motion(r, tile);
+    job->clip   = tile->cond->clip;
+    job->known  = tile->cond->known;
+    job->latent = tile->cond->cells;
+    return 1;
+}
+
+/** What a tile made goes into the sums. */
+static void take_tile(void *opaque, const MgvTile *tile)
+{
+    MgvRender *r = opaque;
+    const MgvTiling *t = &r->tiling;
+
     if (r->p->task == MAGVIT_TASK_OUTPAINT)
-        fit_to_condition(r);
+        fit_to_condition(r, tile);
     for (int i = 0; i < r->window.slots; i++)
         mgv_blend_add(slot_sum(r, i), i ? NULL : r->weight.data, t->area.w, t->area.h,
-                      r->tile + (size_t)i * t->tile_w * t->tile_h * 3, t->tile_w, t->tile_h, x, y,
+                      tile->out + (size_t)i * t->tile_w * t->tile_h * 3, t->tile_w, t->tile_h, tile->x, tile->y,
                       r->p->tile_overlap);
     if (r->p->task == MAGVIT_TASK_OUTPAINT)
-        absorb_tile(r, x, y);
-    return 0;
-
-fail:
-    return ret;
+        absorb_tile(r, tile->x, tile->y);
 }
 
 /** Divide by the weights; what no tile covers is as given, so that resampling meets no step. */
@@ -627,15 +640,9 @@ int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
         tiles += tile_wanted(r, i % t->nb_x, i / t->nb_x);
     atomic_store(&progress->done, 0);
     atomic_store(&progress->total, tiles * r->synth->steps);
-    tiles = 0; // tiles before it may have made what a tile was wanted for
-    for (int i = 0; i < t->nb_x * t->nb_y; i++) {
-        int tx = t->order[i] % t->nb_x, ty = t->order[i] / t->nb_x;
-
-        if (!tile_wanted(r, tx, ty))
-            continue;
-        RET(run_tile(r, tx, ty, progress));
-        tiles++;
-    }
+    r->next     = 0;
+    r->progress = progress;
+    RET(tiles = mgv_tiles_run(r->tiles, tiles, put_tile, take_tile, r)); // less, if some made what others were wanted for
     atomic_store(&progress->total, tiles * r->synth->steps);
     finish_slots(r);
     if (r->p->task == MAGVIT_TASK_INPAINT)

@@ -77,7 +77,17 @@ typedef struct MgvSynth {
     int64_t memory; ///< bytes that the model takes, for MagvitMemory
     const MagvitLogger *log;
     int (*set)(void *opaque, const MagvitParams *p, int *steps); ///< see magvit_session_set_decoding(); NULL: nothing to set
+    /**
+     * Begin up to batch jobs, which do not depend on each other; at most MGV_STARTED lists of jobs are on their way.
+     * NULL: run() does one at a time.
+     */
+    int (*start)(void *opaque, MgvJob *jobs, int nb);
+    /** Wait for the jobs that were started first, which these are, or NULL: forget them. They are over whatever is returned. */
+    int (*finish)(void *opaque, MgvJob *jobs, int nb);
+    int batch;     ///< with start(): at least 1
 } MgvSynth;
+
+#define MGV_STARTED 2
 
 /**
  * Open a session over any synthesiser. p is checked here, except for fields
@@ -391,6 +401,29 @@ int64_t mgv_drift_bytes(const MagvitFormat *f, int width, int height, MgvRect bo
 void mgv_drift_join(MgvDrift *d, MgvPicture *made, const MgvPicture *before, double phi);
 /** Add a share, [0,1], of the difference kept inside the hole of a later frame, whose mask is that of hole. */
 void mgv_drift_add(MgvDrift *d, MgvPicture *made, const MgvPicture *hole, double share);
+
+/* ---- tiles.c: tiles on their way through the model ------------------------ */
+
+typedef struct MgvTile {
+    MgvCond *cond;
+    float *out; ///< [T,H,W,3]
+    int x, y;   ///< in the area
+} MgvTile;
+
+typedef struct MgvTiles MgvTiles;
+
+int mgv_tiles_alloc(MgvTiles **out, const MgvSynth *synth, const MagvitParams *p);
+void mgv_tiles_free(MgvTiles **t);
+/** Tiles that there is memory for. */
+int mgv_tiles_count(const MgvSynth *synth, const MagvitParams *p);
+
+/** Fill in the next tile and its job, but for job->out. @return 0 if there is none */
+typedef int MgvPutTileFn(void *opaque, MgvTile *tile, MgvJob *job);
+/** A tile is made. Called in the order in which they were put. */
+typedef void MgvTakeTileFn(void *opaque, const MgvTile *tile);
+
+/** Run tiles, about wanted of them. Nothing is on its way when it returns. @return number of tiles, or an error */
+int mgv_tiles_run(MgvTiles *t, int wanted, MgvPutTileFn *put, MgvTakeTileFn *take, void *opaque);
 
 /* ---- render.c: one window, from pictures to pictures --------------------- */
 

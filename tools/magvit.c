@@ -60,6 +60,7 @@ static const char help_text[] =
     "  --device NAME             index, UUID or part of the name [the best]\n"
     "  --threads N               CPU threads, 0 = one a core [0]\n"
     "  --precision NAME          auto, f32 or bf16 [auto]\n"
+    "  --batch N                 tiles of a window at once on a Vulkan device, 0 = as many as fit [0]\n"
     "  --quiet, --verbose        fewer or more lines; twice for the op plans\n"
     "options of run:\n"
     "  --factor N                interp: output frames per input frame, 1 to 15 [2]\n"
@@ -84,16 +85,16 @@ static const char help_text[] =
 
 /* Long options without a letter. */
 enum {
-    OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_PRECISION, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR, OPT_FPS,
-    OPT_FRAMES, OPT_COND_FRAMES, OPT_CLASS, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE,
-    OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN, OPT_MOTION,
-    OPT_DEVICES, OPT_HELP
+    OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_PRECISION, OPT_BATCH, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR,
+    OPT_FPS, OPT_FRAMES, OPT_COND_FRAMES, OPT_CLASS, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE,
+    OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN,
+    OPT_MOTION, OPT_DEVICES, OPT_HELP
 };
 
 static const struct option long_options[] = {
     { "model", 1, NULL, OPT_MODEL },             { "backend", 1, NULL, OPT_BACKEND },
     { "device", 1, NULL, OPT_DEVICE },           { "threads", 1, NULL, OPT_THREADS },
-    { "precision", 1, NULL, OPT_PRECISION },
+    { "precision", 1, NULL, OPT_PRECISION },     { "batch", 1, NULL, OPT_BATCH },
     { "quiet", 0, NULL, OPT_QUIET },             { "verbose", 0, NULL, OPT_VERBOSE },
     { "factor", 1, NULL, OPT_FACTOR },           { "fps", 1, NULL, OPT_FPS },
     { "frames", 1, NULL, OPT_FRAMES },           { "cond-frames", 1, NULL, OPT_COND_FRAMES },
@@ -186,6 +187,7 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_BACKEND:      o->settings.backend = parse_name("--backend", v, backends); break;
     case OPT_DEVICE:       o->settings.device  = v; break;
     case OPT_THREADS:      o->settings.threads = (int)parse_int("--threads", v, 0, 256); break;
+    case OPT_BATCH:        o->settings.batch = (int)parse_int("--batch", v, 0, 16); break;
     case OPT_PRECISION:    o->settings.precision = parse_name("--precision", v, precisions); break;
     case OPT_QUIET:        o->settings.log.level = MAGVIT_LOG_ERROR; break;
     case OPT_VERBOSE:      o->settings.log.level++; break;
