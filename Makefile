@@ -194,6 +194,7 @@ check: all tests
 	$(if $(filter yes,$(CONFIG_TESTS)),run training env PYTHON="$(PYTHON)" sh $(SRC_PATH)/tests/training.sh;) \
 	if test -x build/ffmpeg/ffmpeg && test -f $(SRC_PATH)/tests/fate/run.sh; then \
 	    run fate $(MAKE) -s fate; \
+	    $(if $(filter yes,$(CONFIG_VULKAN)),run fate-vulkan $(TEST_ENV) sh $(SRC_PATH)/tests/fate/vulkan.sh;) \
 	    if test -x build/preload/ffmpeg; then run fate-preload $(MAKE) -s fate FFMPEG=build/preload/ffmpeg; fi; \
 	fi; \
 	echo "$$pass passed, $$fail failed"; test $$fail = 0

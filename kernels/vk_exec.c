@@ -283,9 +283,9 @@ static int measure_ops(MgvExec *exec)
 
         o->dev = exec->dev;
         o->op  = &p->ops[i];
-        o->batch = exec->batch;
         o->in  = p->tensors[o->op->in[0]].shape;
         o->out = p->tensors[o->op->out].shape;
+        o->batch = o->out.n;
         RET(mgv_vk_op_measure(o));
         exec->scratch_bytes = MGV_MAX(exec->scratch_bytes, o->scratch_bytes);
         for (int k = 0; k < MGV_MAX_WEIGHT; k++)

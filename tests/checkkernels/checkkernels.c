@@ -99,8 +99,8 @@ static int watch_tap(void *opaque, const MgvPlan *plan, int op, const void *data
     return 0;
 }
 
-/** A plan of the op, then another that lies behind it in memory. */
-static int make_plan(Run *r, const Case *c, const Data *d)
+/** A plan of the op, as often as asked for, then another that lies behind it in memory. */
+static int make_plan(Run *r, const Case *c, const Data *d, int times)
 {
     const MgvShape guard = { 1, 1, 1, 64, 4 };
     int ret;
@@ -109,7 +109,8 @@ static int make_plan(Run *r, const Case *c, const Data *d)
     r->before = mgv_plan_input(r->plan, "before", guard, MGV_F32);
     for (int i = 0; i < case_nb_inputs(c); i++)
         r->in[i] = mgv_plan_input(r->plan, "x", c->x, c->op == MGV_OP_EMBED ? MGV_I32 : MGV_F32);
-    r->out = case_build(c, r->plan, r->in);
+    for (int i = 0; i < times; i++)
+        r->out = case_build(c, r->plan, r->in);
     mgv_plan_output(r->plan, "y", r->out);
     r->behind = mgv_add(r->plan, "guard", r->before, r->before);
     mgv_plan_output(r->plan, "behind", r->behind);
@@ -130,13 +131,13 @@ fail:
     return ret;
 }
 
-static int run_open(Run *r, const Case *c, const Data *d, const MgvBackend *b, MgvDevice *dev)
+static int run_open(Run *r, const Case *c, const Data *d, const MgvBackend *b, MgvDevice *dev, int times)
 {
     int ret;
 
     memset(r, 0, sizeof(*r));
     r->watch.touched = -1;
-    RET(make_plan(r, c, d));
+    RET(make_plan(r, c, d, times));
     RET(b->compile(&r->exec, dev, r->plan));
     RET(write_inputs(r, c, d, b));
     return 0;
@@ -198,7 +199,7 @@ static void *run_case(const Case *c, const Data *d, const MgvBackend *b, MgvDevi
     Run r;
     int ret;
 
-    RET(run_open(&r, c, d, b, dev));
+    RET(run_open(&r, c, d, b, dev, 1));
     RET(host ? run_watched(&r, c, d, b) : run_guarded(&r, b, &r.watch.touched));
     *touched = r.watch.touched;
     *n = mgv_shape_elements(r.plan->tensors[r.out].shape);
@@ -450,33 +451,107 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int time_case(Times *t, double *flops, double *bytes, const Case *c, const Data *d, const MgvBackend *b,
-                     MgvDevice *dev)
+/** Seconds of a run, which the next one waits for where runs are asynchronous. */
+static int time_runs(Times *t, const MgvBackend *b, MgvExec *exec)
 {
     static double times[MAX_RUNS];
     double begin;
     int n = 0, ret;
-    Run r;
 
-    RET(run_open(&r, c, d, b, dev));
-    RET(b->run(r.exec));
+    RET(b->run(exec));
     for (begin = mgv_time(); n < MAX_RUNS && (n < 3 || mgv_time() - begin < BENCH_SECONDS); n++) {
         const double start = mgv_time();
 
-        RET(b->run(r.exec));
+        RET(b->run(exec));
         times[n] = mgv_time() - start;
     }
     qsort(times, n, sizeof(*times), compare_doubles);
     t->best = times[0];
     t->median = times[n / 2];
     t->spread = (times[n * 3 / 4] - times[n / 4]) / 2;
+fail:
+    return ret;
+}
+
+/** On a device what inputs and outputs take on the bus does not count: the op is timed once and five times in a plan. */
+static int time_case(Times *t, double *flops, double *bytes, const Case *c, const Data *d, const MgvBackend *b,
+                     MgvDevice *dev)
+{
+    const int more = 4;
+    Times once;
+    Run r;
+    int ret;
+
+    RET(run_open(&r, c, d, b, dev, 1));
+    RET(time_runs(t, b, r.exec));
     *flops = 2 * r.plan->ops[0].macs;
     *bytes = r.plan->tensors[r.out].size;
     for (int i = 0; i < case_nb_inputs(c); i++)
         *bytes += r.plan->tensors[r.in[i]].size;
+    if (b->limit) {
+        once = *t;
+        run_close(&r, b);
+        RET(run_open(&r, c, d, b, dev, 1 + more));
+        RET(time_runs(t, b, r.exec));
+        t->median = MGV_MAX(t->median - once.median, 1e-9) / more;
+        t->best   = MGV_MAX(t->best - once.best, 1e-9) / more;
+        t->spread = (t->spread + once.spread) / more;
+    }
 fail:
     run_close(&r, b);
     return ret;
+}
+
+/** Seconds of a plan whose input (up) or output is large, and of writing and reading them. */
+static int time_transfer(double *run, double *write, double *read, int up, const MgvBackend *b, MgvDevice *dev)
+{
+    const MgvShape large = { 1, 1, 1024, 1024, 16 }, small = { 1, 1, 512, 512, 16 };
+    float *data = need(mgv_calloc(mgv_shape_elements(large), sizeof(*data)));
+    MgvPlan *p = NULL;
+    MgvExec *exec = NULL;
+    Times t;
+    MgvT x, y;
+    int ret;
+
+    RET(mgv_plan_alloc(&p, "transfer", NULL, &logger));
+    x = mgv_plan_input(p, "x", up ? large : small, MGV_F32);
+    y = up ? mgv_pool(p, "y", x, 1, 2, 2) : mgv_upsample(p, "y", x, 1, 2, 2);
+    mgv_plan_output(p, "y", y);
+    RET(mgv_plan_finish(p));
+    RET(b->compile(&exec, dev, p));
+    *write = mgv_time();
+    RET(b->write(exec, x, data, p->tensors[x].size));
+    *write = mgv_time() - *write;
+    RET(time_runs(&t, b, exec));
+    *run = t.median;
+    RET(b->write(exec, x, data, p->tensors[x].size)); // waits
+    *read = mgv_time();
+    RET(b->read(exec, y, data, p->tensors[y].size));
+    *read = mgv_time() - *read;
+fail:
+    if (exec)
+        b->free(&exec);
+    mgv_plan_free(&p);
+    mgv_freep(&data);
+    return ret;
+}
+
+/** The bus: 64 MiB one way and 16 the other, then the other way round, with an op between that hardly counts. */
+static void bench_transfer(const Subject *s)
+{
+    double run[2], write[2], read[2], up, down;
+
+    if (!s->b->limit || (opt.op && fnmatch(opt.op, "transfer", 0)))
+        return;
+    if (time_transfer(&run[0], &write[0], &read[0], 1, s->b, s->dev[0]) < 0 ||
+        time_transfer(&run[1], &write[1], &read[1], 0, s->b, s->dev[0]) < 0) {
+        fail_line(s->name, "transfer", "timing", "error");
+        return;
+    }
+    up   = (4 * run[0] - run[1]) / 15;  // of 16 MiB
+    down = (4 * run[1] - run[0]) / 15;
+    printf("transfer of 64 MiB\n  %-6s up %.3f ms %.1f GB/s, down %.3f ms %.1f GB/s, to and from the mapped memory %.3f ms, "
+           "%.3f ms\n", s->name, 4e3 * up, 0.016777216 / up, 4e3 * down, 0.016777216 / down, 1e3 * write[0], 1e3 * read[1]);
 }
 
 static void bench(const Subject *s, int nb, const Subject *ref)
@@ -511,6 +586,8 @@ static void bench(const Subject *s, int nb, const Subject *ref)
         fflush(stdout);
         data_uninit(&d);
     }
+    for (int j = 0; j < nb; j++)
+        bench_transfer(&s[j]);
 }
 
 /* ---- command line ---- */
