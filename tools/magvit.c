@@ -50,7 +50,7 @@ static const char help_text[] =
     "  run inpaint  IN OUT       refill a rectangle (-x -y -w -h)\n"
     "  run outpaint IN OUT       extend the picture (--width --height -x -y)\n"
     "  run generate OUT          make a video (--frames, --fps, --class, --width, --height)\n"
-    "  bench                     time each stage of a window\n"
+    "  bench [WxH ...]           time each stage of a window; frames/s of interp at those sizes\n"
     "  help                      print this text\n"
     "IN and OUT are YUV4MPEG2 files; - is standard input or output.\n"
     "\n"
@@ -426,7 +426,7 @@ static int cmd_run(int argc, char **argv)
 
 /* ---- bench ---- */
 
-enum { BENCH_RUNS = 5 };
+enum { BENCH_RUNS = 5, BENCH_WINDOWS = 3 };
 
 static int by_value(const void *a, const void *b)
 {
@@ -441,44 +441,101 @@ static void bench_row(const char *name, double *t, int frames)
            1e3 * t[BENCH_RUNS - 1], frames / t[BENCH_RUNS / 2]);
 }
 
-/* One window of FI: its first and last frame are known, the frames between are made. */
-static int bench_window(MagvitContext *ctx, const MagvitInfo *info, const MagvitParams *like, int steps, double *seconds)
+/* What a stream of FI took. */
+typedef struct Streamed {
+    double seconds;
+    int frames, windows; /* that came out, that were computed */
+} Streamed;
+
+/* Frames of a moving pattern through a session: windows windows of them, but for the frames held at the end. */
+static int bench_stream(MagvitContext *ctx, const MagvitInfo *info, const MagvitParams *params, int windows, Streamed *out)
+{
+    const int w = params->width, h = params->height;
+    const size_t size = (size_t)w * h;
+    MagvitSession *s = NULL;
+    MagvitFrame in = { .duration = 1, .color = { 6, 1, 1 } }, f = { .pts = 0 };
+    uint8_t *pixels = calloc(size, 3);
+    int gaps = (info->window[0] - 1) / params->factor, sent = 0, ret = pixels ? 0 : MAGVIT_ERR(ENOMEM);
+    int64_t last = -1;
+
+    /* planes of the input are one, those of the output lie behind it */
+    *out = (Streamed){ 0 };
+    if (ret >= 0)
+        ret = magvit_session_open(&s, ctx, params);
+    for (int i = 0; i < 3; i++) {
+        in.data[i]   = pixels;
+        f.data[i]    = pixels + size * (1 + !!i) + (i == 2 ? size / 2 : 0);
+        in.stride[i] = f.stride[i] = i ? (w + 1) / 2 : w;
+    }
+    out->seconds = now();
+    while (ret >= 0 && (ret = magvit_receive_frame(s, &f)) != MAGVIT_ERROR_EOF) {
+        if (ret == 0) {
+            out->frames++;
+            out->windows += f.window > last;
+            last = f.window > last ? f.window : last;
+        } else if (ret == MAGVIT_ERR(EAGAIN)) {
+            for (size_t k = 0; k < size; k++)
+                pixels[k] = (uint8_t)(16 + (k * 7 + sent * 13) % 219);
+            in.pts = sent;
+            ret = magvit_send_frame(s, sent++ > windows * gaps ? NULL : &in);
+        }
+    }
+    out->seconds = now() - out->seconds;
+    magvit_session_close(&s);
+    free(pixels);
+    return ret == MAGVIT_ERROR_EOF ? 0 : ret;
+}
+
+static MagvitParams bench_params(const MagvitInfo *info, const MagvitParams *like, int width, int height, int steps)
 {
     MagvitParams p = *like;
-    MagvitSession *s = NULL;
-    MagvitFrame f = { .pts = 0 };
-    const size_t size = (size_t)info->window[1] * info->window[2];
-    uint8_t *pixels = malloc(size);
-    double start;
-    int ret = pixels ? 0 : MAGVIT_ERR(ENOMEM);
 
-    p.format     = (MagvitFormat){ MAGVIT_MODEL_GRAY, 8, 0, 0, 0, 0 };
-    p.width      = info->window[2];
-    p.height     = info->window[1];
+    p.format     = (MagvitFormat){ MAGVIT_MODEL_YUV, 8, 0, 1, 1, 0 };
+    p.width      = width;
+    p.height     = height;
     p.time_base  = (MagvitRational){ 1, 25 };
     p.frame_rate = (MagvitRational){ 25, 1 };
     p.factor     = info->window[0] - 1 < 15 ? info->window[0] - 1 : 15;
     p.steps      = steps;
-    if (ret >= 0)
-        ret = magvit_session_open(&s, ctx, &p);
-    start = now();
-    for (int i = 0; i < 2 && ret >= 0; i++) {
-        for (size_t k = 0; k < size; k++)
-            pixels[k] = (uint8_t)(16 + (k * 7 + i * 13) % 219);
-        f.data[0]   = pixels;
-        f.stride[0] = info->window[2];
-        f.pts       = i;
-        f.duration  = 1;
-        ret = magvit_send_frame(s, &f);
+    return p;
+}
+
+/* One window of FI: its first and last frame are known, the frames between are made. */
+static int bench_window(MagvitContext *ctx, const MagvitInfo *info, const MagvitParams *like, int steps, double *seconds)
+{
+    MagvitParams p = bench_params(info, like, info->window[2], info->window[1], steps);
+    Streamed t;
+    int ret;
+
+    p.format = (MagvitFormat){ MAGVIT_MODEL_GRAY, 8, 0, 0, 0, 0 };
+    ret = bench_stream(ctx, info, &p, 1, &t);
+
+    *seconds = t.seconds;
+    return ret;
+}
+
+/* Streams of frames of some size, after a window that warms up. */
+static int bench_sizes(MagvitContext *ctx, const MagvitInfo *info, const Options *o)
+{
+    int ret = 0;
+
+    for (int i = 0; i < o->nb_args && ret >= 0; i++) {
+        MagvitParams p;
+        Streamed t;
+        int w, h, end = 0;
+
+        if (sscanf(o->args[i], "%dx%d%n", &w, &h, &end) != 2 || o->args[i][end] || w < 1 || h < 1 || w > 32768 || h > 32768)
+            usage("size is \"%s\", expected WIDTHxHEIGHT", o->args[i]);
+        p = bench_params(info, &o->params, w, h, o->params.steps);
+        ret = bench_stream(ctx, info, &p, 1, &t);
+        if (ret >= 0)
+            ret = bench_stream(ctx, info, &p, BENCH_WINDOWS, &t);
+        if (ret >= 0)
+            printf("%-10s %10.1f ms a window, batch %d %31.2f\n", o->args[i], 1e3 * t.seconds / t.windows, info->batch,
+                   t.frames / t.seconds);
+        fflush(stdout);
     }
-    if (ret >= 0)
-        ret = magvit_send_frame(s, NULL);
-    while (ret >= 0)
-        ret = magvit_receive_frame(s, &f);
-    *seconds = now() - start;
-    magvit_session_close(&s);
-    free(pixels);
-    return ret == MAGVIT_ERROR_EOF ? 0 : ret;
+    return ret;
 }
 
 /** Most memory this program held, in MiB; 0 where Linux does not tell. getrusage() counts what was before exec, too. */
@@ -502,7 +559,7 @@ static int bench_stages(MagvitContext *ctx, const MagvitInfo *info, const Option
     float *clip = malloc(pixels * sizeof(*clip));
     int32_t *codes = malloc((size_t)info->latent[0] * info->latent[1] * info->latent[2] * sizeof(*codes));
     const int steps = o->params.steps ? o->params.steps : info->steps;
-    double enc[BENCH_RUNS], dec[BENCH_RUNS], win[BENCH_RUNS], step[BENCH_RUNS], one;
+    double enc[BENCH_RUNS], dec[BENCH_RUNS], win[BENCH_RUNS], step[BENCH_RUNS], one = 0;
     int ret = clip && codes ? 0 : MAGVIT_ERR(ENOMEM);
 
     for (size_t i = 0; i < pixels && ret >= 0; i++)
@@ -546,13 +603,14 @@ static int cmd_bench(int argc, char **argv)
     int ret;
 
     parse_options(&o, argc, argv, MAGVIT_TASK_INTERP);
-    need_args(&o, 0, "no arguments");
     start = now();
     if ((ret = magvit_open(&ctx, &o.settings)) < 0)
         return ret;
     start = now() - start;
     magvit_get_info(ctx, &info);
     ret = bench_stages(ctx, &info, &o, start);
+    if (ret >= 0)
+        ret = bench_sizes(ctx, &info, &o);
     magvit_close(&ctx);
     return ret;
 }

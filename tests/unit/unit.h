@@ -47,6 +47,7 @@
     X(drift) \
     X(motion) \
     X(scene) \
+    X(tiles) \
     X(memory) \
     X(session) \
     X(predict) \
