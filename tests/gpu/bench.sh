@@ -7,8 +7,11 @@
 # usage: tests/gpu/bench.sh --pack DIR   where libmagvit was built: fill DIR
 #        DIR/bench.sh [MODEL ...]        on the GPU machine, under ten minutes
 #                                        MODEL: tiny, S, B, L [tiny S B L]
+# Kernels are compared and timed, with the bus beside them; each model's stages and
+# streams of three sizes; tiles in batches; PyTorch on CUDA, if it is there.
 # DEVICE=NAME chooses a device, BACKENDS="vulkan cpu" more backends to time;
-# PATIENCE=N multiplies the time limits.
+# SIZES and BATCHES are what streams and batches are timed for; PATIENCE=N
+# multiplies the time limits, which come to ten minutes.
 # What is printed also goes to DIR/result.txt. Leaves with 1 if a kernel is wrong.
 
 if test "$1" = --pack; then
@@ -23,6 +26,9 @@ if test "$1" = --pack; then
         *) cp -L "$lib" "$dir/lib" ;;
         esac
     done
+    mkdir -p "$dir/python/magvit"
+    cp "$source"/../../training/magvit/*.py "$dir/python/magvit"
+    cp "$source/torch_cuda.py" "$dir/python"
     for python in "${PYTHON:-python3}" /usr/bin/python3; do
         "$python" -c 'import torch, tomllib' 2> /dev/null && exec "$python" "$source/pack.py" "$dir"
     done
@@ -57,23 +63,39 @@ run() {
     "$@" 2>&1
 }
 
+bench() {
+    limit=$1; shift
+    run timeout $((limit * PATIENCE)) ./magvit bench ${DEVICE:+--device "$DEVICE"} "$@" || failed=1
+}
+
 all() {
     failed=0
     date
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2> /dev/null
     run ./magvit info --devices
-    run timeout $((200 * PATIENCE)) ./checkkernels --backend=vulkan || failed=1
+    run timeout $((120 * PATIENCE)) ./checkkernels --backend=vulkan || failed=1
     for name; do
         model "$name" || { echo "no model $name"; continue; }
         for backend in ${BACKENDS:-vulkan}; do
-            run timeout $((70 * PATIENCE)) ./magvit bench --backend "$backend" ${DEVICE:+--device "$DEVICE"} --model "$name.safetensors" || failed=1
+            bench 50 --backend "$backend" --model "$name.safetensors" ${SIZES-128x128 854x480 1280x720}
         done
+    done
+    # all tiles of a larger frame, so many at a time
+    test ! -f S.safetensors || for batch in ${BATCHES-1 2 4 8}; do
+        bench 25 --backend vulkan --model S.safetensors --batch "$batch" --scale tile 854x480
     done
     case " $* " in
     " tiny ") ;;
-    *) run timeout $((110 * PATIENCE)) ./checkkernels --backend=vulkan --bench ;;
+    *) run timeout $((90 * PATIENCE)) ./checkkernels --backend=vulkan --bench ;;
     esac
+    for python in "${PYTHON:-python3}" /usr/bin/python3; do
+        "$python" -c 'import torch' 2> /dev/null || continue
+        run timeout $((90 * PATIENCE)) "$python" python/torch_cuda.py --seconds $((80 * PATIENCE))
+        break
+    done
     echo "failed: $failed"
+    echo "seconds: $(($(date +%s) - begin))"
 }
+begin=$(date +%s)
 all "$@" | tee result.txt
 grep -q '^failed: 0$' result.txt
