@@ -44,7 +44,7 @@ PATIENCE=${PATIENCE:-1}
 test $# -gt 0 || set -- tiny S B L
 
 # containers often come with the driver's library, but not with the file that names it
-if ! ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json > /dev/null 2>&1 && test -z "$VK_ICD_FILENAMES"; then
+if test -z "$(find /usr/share/vulkan/icd.d /etc/vulkan/icd.d -name '*.json' 2> /dev/null)$VK_ICD_FILENAMES$VK_DRIVER_FILES"; then
     echo '{"file_format_version":"1.0.0","ICD":{"library_path":"libGLX_nvidia.so.0","api_version":"1.3.0"}}' > icd.json
     VK_ICD_FILENAMES=$PWD/icd.json VK_DRIVER_FILES=$PWD/icd.json
     export VK_ICD_FILENAMES VK_DRIVER_FILES
