@@ -137,8 +137,8 @@ static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out)
     int threads = nb_threads(ctx), ret;
     MagvitSettings settings;
     FFMagvitModel *model;
-    char *key = av_asprintf("%s|%d|%s|%d|%d", s->model ? s->model : "", s->backend,
-                            s->device ? s->device : "", s->precision, threads);
+    char *key = av_asprintf("%s|%d|%s|%d|%d|%d", s->model ? s->model : "", s->backend,
+                            s->device ? s->device : "", s->precision, threads, s->batch);
 
     if (!key)
         return AVERROR(ENOMEM);
@@ -164,6 +164,7 @@ static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out)
     settings.threads   = FFMIN(threads, 256);
     settings.precision = s->precision;
     settings.max_memory = s->max_memory;
+    settings.batch     = s->batch;
     settings.log       = (MagvitLogger){ log_line, NULL, log_level() };
     if ((ret = magvit_open(&model->magvit, &settings)) < 0) {
         model_free(&model);
@@ -341,6 +342,7 @@ static int config_output(AVFilterLink *outlink)
     par->tile_overlap       = s->tile_overlap;
     par->known_pixels       = s->known_pixels;
     par->max_memory         = s->max_memory;
+    par->ahead              = s->ahead;
     par->fallback           = s->fallback;
     if (s->overlap >= 0)
         par->overlap       = s->overlap;

@@ -61,6 +61,8 @@ typedef struct FFMagvitFilter {
     int overlap;
     int known_pixels;
     int64_t max_memory;
+    int batch;
+    int ahead;
     int fallback;               ///< enum MagvitFallback
 
     /* set by the filter's init */
@@ -131,6 +133,7 @@ typedef struct FFMagvitFilter {
     { "seed", "set the random seed", MAGVIT_OFFSET(seed), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_RUNTIME_FLAGS }, \
     { "known_pixels", "show the given pixels to a decoder that can see them", MAGVIT_OFFSET(known_pixels), AV_OPT_TYPE_BOOL, { .i64 = 1 }, 0, 1, MAGVIT_FLAGS }, \
     { "max_memory", "refuse to start if more bytes would be needed, 0 for no limit", MAGVIT_OFFSET(max_memory), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \
+    { "batch", "set the number of tiles computed at once by vulkan, 0 for what fits", MAGVIT_OFFSET(batch), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 16, MAGVIT_FLAGS }, \
     { "fallback", "set what replaces frames that could not be synthesised", MAGVIT_OFFSET(fallback), AV_OPT_TYPE_INT, { .i64 = MAGVIT_FALLBACK_ERROR }, MAGVIT_FALLBACK_ERROR, MAGVIT_FALLBACK_NB - 1, MAGVIT_FLAGS, .unit = "fallback" }, \
         MAGVIT_CONST("error", "nothing, the run fails", MAGVIT_FALLBACK_ERROR, "fallback"), \
         MAGVIT_CONST("copy",  "what is nearest",        MAGVIT_FALLBACK_COPY,  "fallback"), \
@@ -142,7 +145,8 @@ typedef struct FFMagvitFilter {
         MAGVIT_CONST("auto", "tile where that is enough, else fit", MAGVIT_SCALE_AUTO, "scale"), \
         MAGVIT_CONST("tile", "overlapping windows at full resolution", MAGVIT_SCALE_TILE, "scale"), \
         MAGVIT_CONST("fit",  "reduce to one window", MAGVIT_SCALE_FIT, "scale"), \
-    { "tile_overlap", "set the number of pixels that neighbouring tiles share", MAGVIT_OFFSET(tile_overlap), AV_OPT_TYPE_INT, { .i64 = 32 }, 0, 16384, MAGVIT_FLAGS }
+    { "tile_overlap", "set the number of pixels that neighbouring tiles share", MAGVIT_OFFSET(tile_overlap), AV_OPT_TYPE_INT, { .i64 = 32 }, 0, 16384, MAGVIT_FLAGS }, \
+    { "ahead", "compute the next window while frames of one leave, on vulkan", MAGVIT_OFFSET(ahead), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, MAGVIT_FLAGS }
 
 #define MAGVIT_COMMON_OPTIONS \
     MAGVIT_MODEL_OPTIONS, \

@@ -351,7 +351,15 @@ typedef struct MagvitParams {
      */
     int motion;
 
-    uint8_t reserved[88];      ///< zero
+    /* INTERP without repair, INPAINT, OUTPAINT, on the vulkan backend */
+    /**
+     * 1: the next window is computed while the frames of one are received. magvit_receive_frame() then waits for the
+     * frames of two windows: the stream is delayed by as many frames as a window goes on, and more are held. Frames and
+     * times are the same. [0,1], default 0
+     */
+    int ahead;
+
+    uint8_t reserved[84];      ///< zero
 } MagvitParams;
 
 /** Memory in bytes that a session takes at most, whatever the length of the stream. */

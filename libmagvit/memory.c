@@ -149,6 +149,7 @@ int mgv_memory_need(MagvitMemory *m, const MagvitParams *p, const MgvSynth *s, c
     if (p->task == MAGVIT_TASK_INPAINT && p->overlap)
         m->pictures += mgv_drift_bytes(&p->format, o->width, o->height, mgv_params_hole(p));
     RET(render_bytes(p, s, o, src, &m->render));
+    m->render *= 1 + mgv_params_ahead(p, s);
     m->total = m->model + m->pictures + m->render;
     return 0;
 

@@ -111,6 +111,7 @@ int mgv_params_check(const MagvitParams *p, const MgvSynth *s)
         { "overlap", p->overlap, 0, MGV_MIN(MGV_MAX_OVERLAP, frames / 2) },
         { "fallback", p->fallback, 0, MAGVIT_FALLBACK_NB - 1 },
         { "max_memory", p->max_memory, 0, INT64_MAX },
+        { "ahead", p->ahead, 0, 1 },
     };
     const Check interp[] = {
         { "repair", p->repair, 0, 1 },

@@ -30,8 +30,6 @@
 
 #include "libmagvit/video.h"
 
-#define PROGRESS_SECONDS 5 ///< between lines about a window that takes long
-
 /** Memory that only grows. */
 typedef struct Buffer {
     void *data;
@@ -55,6 +53,8 @@ struct MgvRender {
     MgvTiles *tiles;
     int next;            ///< in the tiling's order: tile that is put next
     MgvProgress *progress;
+    int wanted;          ///< tiles with something to make
+    double begun;        ///< mgv_time() when the window did
 
     MgvWindow window;
     MgvTiling tiling;
@@ -606,23 +606,15 @@ static void steady_slots(MgvRender *r)
     mgv_blend_steady(r->sum.data, r->clip.data, r->unknown.data, r->window.slots, w, h, r->steady.data);
 }
 
-int mgv_progress_due(MgvProgress *p, double now)
-{
-    int due = now - p->told >= PROGRESS_SECONDS;
-
-    if (due)
-        p->told = now;
-    return due;
-}
-
-int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
+int mgv_render_begin(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
 {
     MgvTiling *t = &r->tiling;
     MgvRect hole, src;
-    int tiles = 0, border, ret;
+    int border, ret;
 
-    progress->start = progress->told = mgv_time();
-    r->window = *w;
+    r->window   = *w;
+    r->progress = progress;
+    r->begun    = mgv_time();
     hole = window_hole(r);
     if (!hole.w)
         return 0;
@@ -635,24 +627,41 @@ int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
             RET(load_slot(r, i));
     if (with_motion(r))
         find_motion(r);
-
+    r->next = r->wanted = 0;
     for (int i = 0; i < t->nb_x * t->nb_y; i++)
-        tiles += tile_wanted(r, i % t->nb_x, i / t->nb_x);
-    atomic_store(&progress->done, 0);
-    atomic_store(&progress->total, tiles * r->synth->steps);
-    r->next     = 0;
-    r->progress = progress;
-    RET(tiles = mgv_tiles_run(r->tiles, tiles, put_tile, take_tile, r)); // less, if some made what others were wanted for
-    atomic_store(&progress->total, tiles * r->synth->steps);
-    finish_slots(r);
-    if (r->p->task == MAGVIT_TASK_INPAINT)
-        steady_slots(r);
-    mgv_verbose(r->synth->log, "window %lld: %d of %d tiles, scale %.3f, %.2f s", (long long)w->index, tiles,
-                t->nb_x * t->nb_y, (double)t->work_w / r->width, mgv_time() - progress->start);
+        r->wanted += tile_wanted(r, i % t->nb_x, i / t->nb_x);
+    RET(mgv_tiles_begin(r->tiles, r->wanted, put_tile, take_tile, r));
     return 1;
 
 fail:
     return ret;
+}
+
+int mgv_render_end(MgvRender *r)
+{
+    MgvTiling *t = &r->tiling;
+    MgvProgress *progress = r->progress;
+    int tiles, ret;
+
+    progress->start = progress->told = mgv_time();
+    atomic_store(&progress->done, 0);
+    atomic_store(&progress->total, r->wanted * r->synth->steps);
+    RET(tiles = mgv_tiles_end(r->tiles)); // less than wanted, if some made what others were wanted for
+    atomic_store(&progress->total, tiles * r->synth->steps);
+    finish_slots(r);
+    if (r->p->task == MAGVIT_TASK_INPAINT)
+        steady_slots(r);
+    mgv_verbose(r->synth->log, "window %lld: %d of %d tiles, scale %.3f, %.2f s", (long long)r->window.index, tiles,
+                t->nb_x * t->nb_y, (double)t->work_w / r->width, mgv_time() - r->begun);
+    return 1;
+
+fail:
+    return ret;
+}
+
+void mgv_render_drop(MgvRender *r)
+{
+    mgv_tiles_drop(r->tiles);
 }
 
 /* ---- output pictures ------------------------------------------------------ */

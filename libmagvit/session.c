@@ -21,19 +21,18 @@
  * @file
  * Sessions: a ring of source pictures, a position in the output, and one
  * window at a time. A task's next_* function says which frame comes next; the
- * window that it needs is rendered when it is asked for, not before. Memory is
- * that of a window, whatever the length of the stream.
+ * window that it needs is rendered when it is asked for, or begins while frames
+ * of the one before are received, see ahead.c. Memory is that of a window or
+ * two, whatever the length of the stream.
  */
 
 #include <limits.h>
 #include <math.h>
 #include <string.h>
 
-#include "libmagvit/video.h"
+#include "libmagvit/session.h"
 
 #define MAX_PTS (INT64_MAX / 64) ///< so that times in a finer base fit
-
-enum { NOTHING, MADE, FAILED };
 
 /** What to give out next. */
 typedef struct Output {
@@ -42,67 +41,7 @@ typedef struct Output {
     int64_t pts, duration;
 } Output;
 
-/** Where the output is: put back when a frame could not be made, so that the call can be repeated. */
-typedef struct Position {
-    MgvTimeline timeline;
-    int64_t current;
-    int slot;
-} Position;
-
-struct MagvitSession {
-    MagvitParams p;
-    MgvSynth synth;
-    MagvitOutput output;
-    MgvTimeline timeline; ///< INTERP
-    MgvRender *render;
-    MgvProgress progress;
-    MgvRect src;          ///< of the input in the picture
-
-    MgvPicture **ring;    ///< frame number n at n % cap; allocated when first used
-    int cap;
-    int64_t first, end;   ///< numbers of the frames that the ring holds
-    int64_t sent;         ///< number after the last frame that was sent
-    int64_t last_pts, last_duration; ///< of the last sent frame; NOPTS before the first
-    int64_t delta;        ///< between the last two sent frames, 0 unknown
-    int eof;
-
-    int64_t current;      ///< next source frame to be shown; INTERP: left of the current gap
-    int64_t window;       ///< index on the absolute grid
-    uint64_t seed;        ///< of that window
-    int rendered;         ///< -1: not yet, NOTHING to make in it, MADE, FAILED
-    int warned_long;      ///< repair: of too many bad frames in a row
-    int warned;           ///< that a fallback was taken
-    int64_t made;         ///< PREDICT, GENERATE: frames so far
-    int slot;             ///< PREDICT, GENERATE: next of the window
-    Position back;        ///< before the frame that next_output() gave
-
-    MgvPicture *work;     ///< the frame that goes out
-    float *share;         ///< INPAINT with feather: [height,width] of made samples
-    uint16_t *near;       ///< scratch for it
-    MgvPicture *tail[MGV_MAX_OVERLAP]; ///< end of the last window, to cross-fade with
-    int64_t tail_number[MGV_MAX_OVERLAP]; ///< -1: nothing
-    MgvDrift *drift;      ///< INPAINT with overlap
-    int64_t drift_from;   ///< frame that it was kept at, -1: nothing
-};
-
 /* ---- the ring ------------------------------------------------------------- */
-
-static MgvPicture *frame_at(const MagvitSession *s, int64_t number)
-{
-    mgv_assert(number >= s->first && number < s->end);
-    return s->ring[number % s->cap];
-}
-
-static const MgvPicture *source_picture(void *opaque, int64_t number)
-{
-    return frame_at(opaque, number);
-}
-
-/** The frames there are, and if so narrowed to the scene of number at. */
-static MgvFrames frames(MagvitSession *s)
-{
-    return (MgvFrames){ s->first, s->end - 1, s->eof, source_picture, s };
-}
 
 static void drop_before(MagvitSession *s, int64_t number)
 {
@@ -129,30 +68,6 @@ fail:
 }
 
 /* ---- input ---------------------------------------------------------------- */
-
-/** Number of the last frame that the current window waits for. */
-static int64_t window_end(const MagvitSession *s)
-{
-    switch (s->p.task) {
-    case MAGVIT_TASK_INTERP:
-        return (s->window + 1) * mgv_window_gaps(s->synth.window[0], s->timeline.factor);
-    case MAGVIT_TASK_INPAINT:
-    case MAGVIT_TASK_OUTPAINT:
-        return s->window * (s->synth.window[0] - s->p.overlap) + s->synth.window[0] - 1;
-    default:
-        return s->current;
-    }
-}
-
-static int is_ready(MagvitSession *s)
-{
-    MgvFrames f = frames(s);
-    MgvRepair plan;
-
-    if (s->p.repair && !s->eof)
-        return s->end - s->current > 1 && mgv_repair_plan(&plan, s->synth.window[0], s->current, &f) >= 0;
-    return s->eof || s->sent > window_end(s);
-}
 
 static int check_planes(const MagvitSession *s, const MagvitFrame *f)
 {
@@ -219,7 +134,7 @@ static int set_times(MagvitSession *s, MgvPicture *pic, const MagvitFrame *in)
 /** What the next frame is, beside its samples. */
 static void set_marks(const MagvitSession *s, MgvPicture *pic, const MagvitFrame *in)
 {
-    const MgvPicture *before = s->end > s->first ? frame_at(s, s->end - 1) : NULL;
+    const MgvPicture *before = s->end > s->first ? mgv_session_frame(s, s->end - 1) : NULL;
 
     pic->held = 0;
     pic->cut  = in->scene_cut;
@@ -239,7 +154,7 @@ int magvit_send_frame(MagvitSession *s, const MagvitFrame *in)
         s->eof = 1;
         return 0;
     }
-    if (is_ready(s))
+    if (mgv_session_ready(s))
         return MAGVIT_ERR(EAGAIN);
     RET(check_planes(s, in));
     if (s->p.moving)
@@ -264,9 +179,9 @@ fail:
 
 /* ---- what comes next ------------------------------------------------------ */
 
-static Position position(const MagvitSession *s)
+static MgvPosition position(const MagvitSession *s)
 {
-    return (Position){ s->timeline, s->current, s->slot };
+    return (MgvPosition){ s->timeline, s->current, s->slot };
 }
 
 static void next_window(MagvitSession *s)
@@ -284,14 +199,14 @@ static int next_interp(MagvitSession *s, Output *o)
         int hold = s->current == s->end - 1, copy = hold;
         int64_t t0, t1;
 
-        if (!is_ready(s))
+        if (!mgv_session_ready(s))
             return MAGVIT_ERR(EAGAIN);
         if (s->current >= s->end)
             return MAGVIT_ERROR_EOF;
-        t0 = frame_at(s, s->current)->pts;
-        t1 = hold ? t0 + last_duration(s) : frame_at(s, s->current + 1)->pts;
+        t0 = mgv_session_frame(s, s->current)->pts;
+        t1 = hold ? t0 + last_duration(s) : mgv_session_frame(s, s->current + 1)->pts;
         if (!hold)
-            copy = frame_at(s, s->current + 1)->cut || frame_at(s, s->current + 1)->same;
+            copy = mgv_session_frame(s, s->current + 1)->cut || mgv_session_frame(s, s->current + 1)->same;
         s->back = position(s);
         if (mgv_timeline_next(&s->timeline, t0, t1, &slot, &o->pts, &o->duration)) {
             slot      = copy ? 0 : slot;
@@ -301,7 +216,7 @@ static int next_interp(MagvitSession *s, Output *o)
         }
         if (++s->current == (s->window + 1) * gaps)
             next_window(s);
-        if (!hold && frame_at(s, s->current)->cut) // the other scene's part of the window
+        if (!hold && mgv_session_frame(s, s->current)->cut) // the other scene's part of the window
             s->rendered = -1;
         drop_before(s, s->window * gaps);
     }
@@ -310,19 +225,19 @@ static int next_interp(MagvitSession *s, Output *o)
 static int next_replaced(MagvitSession *s, Output *o)
 {
     const int slots = s->synth.window[0];
-    MgvFrames f = frames(s);
+    MgvFrames f = mgv_session_frames(s);
     MgvRepair plan;
     MgvPicture *pic;
     int slot, ret;
 
-    if (!is_ready(s))
+    if (!mgv_session_ready(s))
         return MAGVIT_ERR(EAGAIN);
     if (s->current >= s->end)
         return MAGVIT_ERROR_EOF;
     RET(mgv_repair_plan(&plan, slots, s->current, &f));
-    pic = frame_at(s, s->current);
+    pic = mgv_session_frame(s, s->current);
     s->back = position(s);
-    mgv_timeline_next(&s->timeline, pic->pts, s->current + 1 < s->end ? frame_at(s, s->current + 1)->pts :
+    mgv_timeline_next(&s->timeline, pic->pts, s->current + 1 < s->end ? mgv_session_frame(s, s->current + 1)->pts :
                       pic->pts + last_duration(s), &slot, &o->pts, &o->duration);
     mgv_timeline_reset(&s->timeline);
     if (pic->cut || (plan.window >= 0 && plan.window != s->window))
@@ -333,7 +248,7 @@ static int next_replaced(MagvitSession *s, Output *o)
         mgv_warn(s->synth.log, "more than %d frames from number %lld on are bad or frozen: the last good one is held",
                  slots - 2, (long long)(s->current - s->p.first_index));
     if (plan.window < 0 && plan.from < s->current)
-        mgv_picture_hold(pic, frame_at(s, plan.from));
+        mgv_picture_hold(pic, mgv_session_frame(s, plan.from));
     o->number = plan.from;
     o->slot   = plan.window < 0 ? -1 : (int)(s->current - plan.window);
     drop_before(s, s->current++ - 2 * slots);
@@ -354,12 +269,12 @@ static int keep_tail(MagvitSession *s, int64_t number)
     for (int i = 0; i < s->p.overlap; i++)
         s->tail_number[i] = -1;
     for (int i = 0; i < s->p.overlap && number + i < s->end; i++) {
-        const MgvPicture *pic = frame_at(s, number + i);
+        const MgvPicture *pic = mgv_session_frame(s, number + i);
 
         if (s->p.task == MAGVIT_TASK_INPAINT && !pic->hole.w)
             continue;
         RET(ensure_window(s));
-        if (s->rendered != MADE)
+        if (s->rendered != MGV_MADE)
             continue;
         if (!s->tail[i])
             RET(mgv_picture_alloc(&s->tail[i], &s->p.format, s->output.width, s->output.height, 0));
@@ -376,7 +291,7 @@ fail:
 /** Does the next frame go out as it came, whatever window it lies in? */
 static int passes(const MagvitSession *s)
 {
-    return s->p.task == MAGVIT_TASK_INPAINT && s->current < s->end && !frame_at(s, s->current)->hole.w;
+    return s->p.task == MAGVIT_TASK_INPAINT && s->current < s->end && !mgv_session_frame(s, s->current)->hole.w;
 }
 
 static int next_repair(MagvitSession *s, Output *o)
@@ -386,17 +301,17 @@ static int next_repair(MagvitSession *s, Output *o)
     int ret;
 
     /* a window that the stream ends in is the last, and gives all of its frames */
-    if (s->current >= (s->window + 1) * hop && s->end > window_end(s)) {
+    if (s->current >= (s->window + 1) * hop && s->end > mgv_session_window_end(s, s->window)) {
         RET(keep_tail(s, (s->window + 1) * hop));
         next_window(s);
         drop_before(s, s->window * hop);
     }
-    if (!is_ready(s) && !passes(s))
+    if (!mgv_session_ready(s) && !passes(s))
         return MAGVIT_ERR(EAGAIN);
     if (s->current >= s->end)
         return MAGVIT_ERROR_EOF;
     s->back = position(s);
-    pic = frame_at(s, s->current);
+    pic = mgv_session_frame(s, s->current);
     *o  = (Output){ s->current, (int)(s->current - s->window * hop), pic->pts, pic->duration };
     s->current++;
     return 0;
@@ -421,7 +336,7 @@ static int next_predict(MagvitSession *s, Output *o)
     const int generate = s->p.task == MAGVIT_TASK_GENERATE;
 
     if (s->current < s->sent) {
-        const MgvPicture *pic = frame_at(s, s->current);
+        const MgvPicture *pic = mgv_session_frame(s, s->current);
 
         s->back = position(s);
         *o = (Output){ s->current++, -1, pic->pts, pic->duration };
@@ -454,28 +369,6 @@ static int next_output(MagvitSession *s, Output *o)
 
 /* ---- output --------------------------------------------------------------- */
 
-static void place_window(MagvitSession *s, MgvWindow *w)
-{
-    const int slots = s->synth.window[0];
-    MgvFrames f = frames(s);
-
-    switch (s->p.task) {
-    case MAGVIT_TASK_INTERP:
-        mgv_scene(&f, s->back.current);
-        if (s->p.repair)
-            mgv_window_replace(w, slots, s->window, &f);
-        else
-            mgv_window_interp(w, slots, s->timeline.factor, s->window, f.first, f.last);
-        break;
-    case MAGVIT_TASK_INPAINT:
-    case MAGVIT_TASK_OUTPAINT:
-        mgv_window_repair(w, slots, s->p.overlap, s->window, s->first, s->end - 1);
-        break;
-    default: // s->slot went past the first frame to be made
-        mgv_window_continue(w, slots, s->slot - 1, s->window, s->end);
-    }
-}
-
 /** Is a failure to be passed over? Then the window counts as one with nothing to make. */
 static int fall_back(MagvitSession *s, int ret)
 {
@@ -485,7 +378,7 @@ static int fall_back(MagvitSession *s, int ret)
         mgv_warn(s->synth.log, "window %lld failed: its frames are %s instead, as are those of later failures",
                  (long long)s->window, s->p.fallback == MAGVIT_FALLBACK_BLEND && s->p.task == MAGVIT_TASK_INTERP ?
                  "blended" : "copied");
-    s->rendered = FAILED;
+    s->rendered = MGV_FAILED;
     return 1;
 }
 
@@ -496,13 +389,14 @@ static int ensure_window(MagvitSession *s)
 
     if (s->rendered >= 0)
         return 0;
-    place_window(s, &w);
+    mgv_session_place(s, &w, s->window, s->back.current);
     s->seed = s->p.seed;
-    ret = mgv_render_window(s->render, &w, &s->progress);
+    ret = mgv_session_render(s, &w);
     if (fall_back(s, ret))
         return 0;
     RET(ret);
     s->rendered = ret;
+    mgv_session_begin_next(s);
     return 0;
 
 fail:
@@ -539,21 +433,21 @@ static void compose_blend(MagvitSession *s, const Output *o)
     if (s->p.task != MAGVIT_TASK_INTERP || s->p.fallback != MAGVIT_FALLBACK_BLEND)
         return;
     if (s->p.repair) { // a window is there only if good frames are, on both sides
-        while (frame_at(s, next)->bad)
+        while (mgv_session_frame(s, next)->bad)
             next++;
         phase = (double)(s->back.current - o->number) / (next - o->number);
     } else {
         phase = (double)(o->slot % s->timeline.factor) / s->timeline.factor;
     }
     for (int alpha = 0; alpha <= s->p.format.alpha; alpha++)
-        mgv_picture_mix(s->work, frame_at(s, next), phase, alpha);
+        mgv_picture_mix(s->work, mgv_session_frame(s, next), phase, alpha);
     s->work->generated = 1;
 }
 
 /** Fill s->work with an output frame. */
 static int compose(MagvitSession *s, const Output *o)
 {
-    const MgvPicture *from = o->number >= s->first && o->number < s->end ? frame_at(s, o->number) : NULL;
+    const MgvPicture *from = o->number >= s->first && o->number < s->end ? mgv_session_frame(s, o->number) : NULL;
     int ret;
 
     if (from)
@@ -565,9 +459,9 @@ static int compose(MagvitSession *s, const Output *o)
     if (o->slot < 0 || (s->p.task == MAGVIT_TASK_INPAINT && !from->hole.w))
         return 0;
     RET(ensure_window(s));
-    if (s->rendered == FAILED)
+    if (s->rendered == MGV_FAILED)
         compose_blend(s, o);
-    if (s->rendered != MADE)
+    if (s->rendered != MGV_MADE)
         return 0;
     ret = mgv_render_slot(s->render, o->slot, s->work);
     if (fall_back(s, ret))
@@ -652,6 +546,7 @@ int magvit_session_set_decoding(MagvitSession *s, const MagvitParams *p)
 
     if (!s->synth.set)
         return 0;
+    mgv_session_drop_next(s);
     RET(s->synth.set(s->synth.opaque, p, &s->synth.steps));
     s->p.seed = p->seed;
     return 0;
@@ -676,6 +571,7 @@ void magvit_session_flush(MagvitSession *s)
 {
     const int slots = s->synth.window[0];
 
+    mgv_session_drop_next(s);
     s->first = s->end = s->sent = s->current = s->p.first_index;
     s->last_pts = MAGVIT_NOPTS;
     s->last_duration = s->delta = s->made = 0;
@@ -704,7 +600,7 @@ static int set_params(MagvitSession *s, const MgvSynth *synth, const MagvitParam
 
     s->p     = *p;
     s->synth = *synth;
-    s->cap   = synth->window[0] * (p->repair ? 3 : 1) + 1;
+    s->cap   = synth->window[0] * (p->repair ? 3 : 1 + mgv_params_ahead(p, synth)) + 1;
     if (p->tile_overlap == MGV_TILE_OVERLAP) // small models cannot have it
         s->p.tile_overlap = MGV_MIN(MGV_TILE_OVERLAP, MGV_MIN(synth->window[1], synth->window[2]) / 2);
     RET(mgv_params_check(&s->p, synth));
@@ -745,7 +641,9 @@ int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitPar
         RET(MAGVIT_ERR(ENOMEM));
     RET(mgv_picture_alloc(&s->work, &p->format, s->output.width, s->output.height, 0));
     RET(mgv_render_alloc(&s->render, &s->synth, &s->p, s->output.width, s->output.height,
-                         source_picture, s));
+                         mgv_session_picture, s));
+    if (mgv_params_ahead(p, synth))
+        RET(mgv_render_alloc(&s->ahead, &s->synth, &s->p, s->output.width, s->output.height, mgv_session_picture, s));
     if (p->task == MAGVIT_TASK_INPAINT && p->feather) {
         s->share = mgv_calloc((size_t)p->width * p->height, sizeof(*s->share));
         s->near  = mgv_calloc((size_t)p->width * p->height, sizeof(*s->near));
@@ -768,7 +666,9 @@ void magvit_session_close(MagvitSession **out)
 
     if (!s)
         return;
+    mgv_session_drop_next(s);
     mgv_render_free(&s->render);
+    mgv_render_free(&s->ahead);
     for (int i = 0; s->ring && i < s->cap; i++)
         mgv_picture_free(&s->ring[i]);
     mgv_freep(&s->ring);

@@ -27,6 +27,8 @@
 
 #include "libmagvit/video.h"
 
+#define PROGRESS_SECONDS 5 ///< between lines about a window that takes long
+
 /** Tiles that go together. */
 typedef struct List {
     MgvTile *tiles; ///< [batch]
@@ -41,7 +43,24 @@ struct MgvTiles {
     int nb;       ///< of both
     int batch;    ///< in a list, at most
     int ahead;    ///< 1: two lists may be on their way
+
+    List list[2]; ///< those with tiles are on their way
+    int next;     ///< list that comes next
+    int most;     ///< tiles in a list of this window
+    int done;     ///< tiles that were started
+    MgvPutTileFn *put;
+    MgvTakeTileFn *take;
+    void *opaque;
 };
+
+int mgv_progress_due(MgvProgress *p, double now)
+{
+    int due = now - p->told >= PROGRESS_SECONDS;
+
+    if (due)
+        p->told = now;
+    return due;
+}
 
 /** Tiles of a list, and if lists overlap. Outpainting needs what each tile made for the next. */
 static int list_length(const MgvSynth *s, const MagvitParams *p, int *ahead)
@@ -99,59 +118,87 @@ void mgv_tiles_free(MgvTiles **out)
     mgv_freep(out);
 }
 
-/** The next tiles. @return their number */
-static int put(List *l, int most, MgvPutTileFn *fn, void *opaque)
+/** Start the next tiles. @return their number, 0 if there are none, or an error */
+static int start_list(MgvTiles *t)
 {
-    for (l->nb = 0; l->nb < most; l->nb++) {
-        l->jobs[l->nb] = (MgvJob){ .out = l->tiles[l->nb].out };
-        if (!fn(opaque, &l->tiles[l->nb], &l->jobs[l->nb]))
+    const MgvSynth *s = t->synth;
+    List *l = &t->list[t->next];
+    int n = 0, ret;
+
+    for (; n < t->most; n++) {
+        l->jobs[n] = (MgvJob){ .out = l->tiles[n].out };
+        if (!t->put(t->opaque, &l->tiles[n], &l->jobs[n]))
             break;
     }
-    return l->nb;
-}
+    if (!n)
+        return 0;
+    RET(s->start ? s->start(s->opaque, l->jobs, n) : s->run(s->opaque, l->jobs));
+    l->nb = n;
+    t->done += n;
+    if (t->ahead)
+        t->next = !t->next;
+    return n;
 
-static int start(const MgvSynth *s, List *l)
-{
-    int ret = s->start ? s->start(s->opaque, l->jobs, l->nb) : s->run(s->opaque, l->jobs);
-
-    if (ret < 0)
-        l->nb = 0;
+fail:
     return ret;
 }
 
-/** Wait for a list that was started, if it has tiles. */
-static int finish(const MgvSynth *s, List *l, MgvTakeTileFn *fn, void *opaque)
+/** Wait for a list, if it is on its way. */
+static int finish_list(MgvTiles *t, List *l)
 {
     const int nb = l->nb;
     int ret = 0;
 
     l->nb = 0;
-    if (nb && s->start)
-        RET(s->finish(s->opaque, l->jobs, nb));
+    if (nb && t->synth->start)
+        RET(t->synth->finish(t->synth->opaque, l->jobs, nb));
     for (int i = 0; i < nb; i++)
-        fn(opaque, &l->tiles[i]);
+        t->take(t->opaque, &l->tiles[i]);
 fail:
     return ret;
 }
 
-int mgv_tiles_run(MgvTiles *t, int wanted, MgvPutTileFn *put_fn, MgvTakeTileFn *take_fn, void *opaque)
+int mgv_tiles_begin(MgvTiles *t, int wanted, MgvPutTileFn *put, MgvTakeTileFn *take, void *opaque)
 {
-    const int lists = (wanted + t->batch - 1) / t->batch, most = wanted ? (wanted + lists - 1) / lists : 0;
-    List list[] = { { t->tiles, t->jobs, 0 }, { t->tiles + t->nb - t->batch, t->jobs + t->nb - t->batch, 0 } };
-    int next = 0, tiles = 0, ret = 0;
+    const int lists = (wanted + t->batch - 1) / t->batch, behind = t->nb - t->batch;
+    int ret = 0;
 
-    while (put(&list[next], most, put_fn, opaque)) {
-        tiles += list[next].nb;
-        RET(start(t->synth, &list[next]));
-        if (t->ahead)
-            next = !next;
-        RET(finish(t->synth, &list[next], take_fn, opaque));
-    }
-    RET(finish(t->synth, &list[!next], take_fn, opaque));
-    ret = tiles;
+    t->list[0] = (List){ t->tiles, t->jobs, 0 };
+    t->list[1] = (List){ t->tiles + behind, t->jobs + behind, 0 };
+    t->next    = 0;
+    t->most    = wanted ? (wanted + lists - 1) / lists : 0;
+    t->done    = 0;
+    t->put     = put;
+    t->take    = take;
+    t->opaque  = opaque;
+    if (t->synth->start)
+        RET(start_list(t));
+    ret = 0;
 fail:
-    for (int i = 0; i < 2; i++)
-        if (list[i].nb && t->synth->start)
-            t->synth->finish(t->synth->opaque, NULL, 0);
     return ret;
+}
+
+int mgv_tiles_end(MgvTiles *t)
+{
+    int ret;
+
+    RET(finish_list(t, &t->list[t->next])); // one that began, if only one may be on its way
+    while ((ret = start_list(t)) > 0)
+        RET(finish_list(t, &t->list[t->next]));
+    RET(ret);
+    RET(finish_list(t, &t->list[!t->next]));
+    return t->done;
+
+fail:
+    mgv_tiles_drop(t);
+    return ret;
+}
+
+void mgv_tiles_drop(MgvTiles *t)
+{
+    for (int i = 0; i < 2; i++) {
+        if (t->list[i].nb && t->synth->start)
+            t->synth->finish(t->synth->opaque, NULL, 0);
+        t->list[i].nb = 0;
+    }
 }

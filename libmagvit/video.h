@@ -300,6 +300,8 @@ int mgv_params_output(const MagvitParams *p, const MgvSynth *s, MagvitOutput *o,
 MgvRect mgv_params_hole(const MagvitParams *p);
 /** May an input lie at (x,y) of the canvas? EINVAL with a line. */
 int mgv_params_check_place(const MagvitParams *p, int x, int y, const MagvitLogger *log);
+/** Does the next window begin while frames of one are received? See ahead.c. */
+int mgv_params_ahead(const MagvitParams *p, const MgvSynth *s);
 /** Is each field, but those of the decoding loop, in range for windows of s? MAGVIT_ERR(EINVAL) or ENOTSUP with a line. */
 int mgv_params_check(const MagvitParams *p, const MgvSynth *s);
 
@@ -422,8 +424,12 @@ typedef int MgvPutTileFn(void *opaque, MgvTile *tile, MgvJob *job);
 /** A tile is made. Called in the order in which they were put. */
 typedef void MgvTakeTileFn(void *opaque, const MgvTile *tile);
 
-/** Run tiles, about wanted of them. Nothing is on its way when it returns. @return number of tiles, or an error */
-int mgv_tiles_run(MgvTiles *t, int wanted, MgvPutTileFn *put, MgvTakeTileFn *take, void *opaque);
+/** Begin to run tiles, about wanted of them; the first list of them may be on its way then. */
+int mgv_tiles_begin(MgvTiles *t, int wanted, MgvPutTileFn *put, MgvTakeTileFn *take, void *opaque);
+/** Run the rest. Nothing is on its way when it returns. @return number of tiles in all, or an error */
+int mgv_tiles_end(MgvTiles *t);
+/** Forget those that are on their way. */
+void mgv_tiles_drop(MgvTiles *t);
 
 /* ---- render.c: one window, from pictures to pictures --------------------- */
 
@@ -441,10 +447,14 @@ int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams 
 void mgv_render_free(MgvRender **r);
 
 /**
- * Synthesise a window.
+ * Begin to synthesise a window: the first tiles may be on their way then. If it returns 1, end or drop must follow.
+ * @param progress set and advanced by end
  * @return 1, 0 if there is nothing to make in it, or an error
  */
-int mgv_render_window(MgvRender *r, const MgvWindow *w, MgvProgress *progress);
+int mgv_render_begin(MgvRender *r, const MgvWindow *w, MgvProgress *progress);
+/** The window is made. @return 1, or an error */
+int mgv_render_end(MgvRender *r);
+void mgv_render_drop(MgvRender *r);
 
 /** Write what is unknown of a slot of the last window into dst, which holds a copy of the source frame or of the one before. */
 int mgv_render_slot(MgvRender *r, int slot, MgvPicture *dst);

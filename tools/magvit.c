@@ -79,6 +79,7 @@ static const char help_text[] =
     "  --seed N                  random seed [0]\n"
     "  --scale MODE              auto, tile or fit [auto]\n"
     "  --tile-overlap N          pixels that neighbouring tiles share [32]\n"
+    "  --ahead N                 1: compute the next window while frames of one leave, on a Vulkan device [0]\n"
     "  --overlap N               frames that neighbouring windows share [by task]\n"
     "  --motion N                interp: 0: start from blends, not from frames that follow motion [1]\n"
     "  --known-pixels N          0: hide the given pixels from a decoder that sees them [1]\n";
@@ -88,7 +89,7 @@ enum {
     OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_PRECISION, OPT_BATCH, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR,
     OPT_FPS, OPT_FRAMES, OPT_COND_FRAMES, OPT_CLASS, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE,
     OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN,
-    OPT_MOTION, OPT_DEVICES, OPT_HELP
+    OPT_MOTION, OPT_AHEAD, OPT_DEVICES, OPT_HELP
 };
 
 static const struct option long_options[] = {
@@ -106,7 +107,7 @@ static const struct option long_options[] = {
     { "guidance", 1, NULL, OPT_GUIDANCE },       { "seed", 1, NULL, OPT_SEED },
     { "scale", 1, NULL, OPT_SCALE },             { "tile-overlap", 1, NULL, OPT_TILE_OVERLAP },
     { "overlap", 1, NULL, OPT_OVERLAP },         { "known-pixels", 1, NULL, OPT_KNOWN },
-    { "motion", 1, NULL, OPT_MOTION },
+    { "motion", 1, NULL, OPT_MOTION },                { "ahead", 1, NULL, OPT_AHEAD },
     { "devices", 0, NULL, OPT_DEVICES },         { "help", 0, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 }
 };
@@ -187,6 +188,7 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_BACKEND:      o->settings.backend = parse_name("--backend", v, backends); break;
     case OPT_DEVICE:       o->settings.device  = v; break;
     case OPT_THREADS:      o->settings.threads = (int)parse_int("--threads", v, 0, 256); break;
+    case OPT_AHEAD:        o->params.ahead = (int)parse_int("--ahead", v, 0, 1); break;
     case OPT_BATCH:        o->settings.batch = (int)parse_int("--batch", v, 0, 16); break;
     case OPT_PRECISION:    o->settings.precision = parse_name("--precision", v, precisions); break;
     case OPT_QUIET:        o->settings.log.level = MAGVIT_LOG_ERROR; break;

@@ -25,7 +25,7 @@
 #include "libmagvit/video.h"
 #include "tests/unit/unit.h"
 
-enum { W = 40, H = 36, IN = 4, FACTOR = 5, OUT = IN * FACTOR };
+enum { W = 40, H = 36, IN = 40, FACTOR = 3, OUT = IN * FACTOR + 1 };
 
 /* A model that shifts by what the job's word says; keeps its lists until they are waited for. */
 typedef struct Fake {
@@ -35,6 +35,7 @@ typedef struct Fake {
     int most, jobs, lists; /* jobs in a list, in all */
     int fail_start, fail_finish; /* list that fails, counted from 1 */
     int forgotten;
+    int early;             /* frames received while the next window was on its way */
 } Fake;
 
 static int make(void *opaque, MgvJob *job)
@@ -81,7 +82,7 @@ static int finish(void *opaque, MgvJob *jobs, int nb)
 }
 
 /* Gray frames interpolated with tiles of 16x16. @return the last code */
-static int run(Fake *f, int batch, enum MagvitTask task, uint8_t out[OUT][W * H])
+static int run(Fake *f, int batch, int ahead, enum MagvitTask task, uint8_t out[OUT][W * H])
 {
     MgvSynth synth = { make, NULL, f, { 16, 16, 16 }, { 4, 2, 2 }, 3, 0, &unit_log };
     MagvitFrame frame = { .duration = 1 };
@@ -106,6 +107,7 @@ static int run(Fake *f, int batch, enum MagvitTask task, uint8_t out[OUT][W * H]
     p.factor       = FACTOR;
     p.scale        = MAGVIT_SCALE_TILE;
     p.tile_overlap = 4;
+    p.ahead        = ahead;
     p.x = task == MAGVIT_TASK_INPAINT ? 2 : 6;
     p.y = task == MAGVIT_TASK_INPAINT ? 2 : 0;
     p.w = p.h = 30;
@@ -115,9 +117,14 @@ static int run(Fake *f, int batch, enum MagvitTask task, uint8_t out[OUT][W * H]
         frame.data[0] = out[n];
         ret = magvit_receive_frame(s, &frame);
         n += ret == 0;
+        if (f)
+            f->early += ret == 0 && f->started;
         if (ret == MAGVIT_ERR(EAGAIN)) {
+            const int shown = sent > 20 && sent < 26 ? 20 : sent; // some are the same
+
             for (int i = 0; i < W * H; i++)
-                in[i] = (uint8_t)(i * 3 + sent * 11);
+                in[i] = (uint8_t)(i * 3 + shown * 11);
+            frame.scene_cut = task == MAGVIT_TASK_INTERP && sent == 17;
             frame.data[0] = in;
             frame.pts     = sent;
             ret = magvit_send_frame(s, sent++ == IN ? NULL : &frame);
@@ -127,7 +134,7 @@ static int run(Fake *f, int batch, enum MagvitTask task, uint8_t out[OUT][W * H]
     return ret;
 }
 
-/* Lists of any length give the frames of tiles that come one by one, and are about one length. */
+/* Lists of any length, and windows ahead, give the frames of tiles that come one by one. */
 static void test_same(void)
 {
     static const enum MagvitTask tasks[] = { MAGVIT_TASK_INTERP, MAGVIT_TASK_INPAINT, MAGVIT_TASK_OUTPAINT };
@@ -135,12 +142,14 @@ static void test_same(void)
 
     for (size_t t = 0; t < MGV_ARRAY_LEN(tasks); t++) {
         memset(want, 0, sizeof(want));
-        CU_ASSERT_EQUAL(run(NULL, 0, tasks[t], want), MAGVIT_ERROR_EOF);
-        for (int batch = 1; batch <= 12; batch++) {
+        CU_ASSERT_EQUAL(run(NULL, 0, 0, tasks[t], want), MAGVIT_ERROR_EOF);
+        for (int i = 2; i <= 25; i++) {
+            const int batch = i / 2, ahead = i % 2;
             Fake f = { { NULL } };
 
             memset(got, 0, sizeof(got));
-            CU_ASSERT_EQUAL(run(&f, batch, tasks[t], got), MAGVIT_ERROR_EOF);
+            CU_ASSERT_EQUAL(run(&f, batch, ahead, tasks[t], got), MAGVIT_ERROR_EOF);
+            CU_ASSERT_EQUAL(f.early > 0, ahead);
             CU_ASSERT_EQUAL(memcmp(got, want, sizeof(got)), 0);
             CU_ASSERT(f.started == 0 && f.forgotten == 0 && f.jobs > 4);
             CU_ASSERT_EQUAL(f.most > 1, batch > 1 && tasks[t] != MAGVIT_TASK_OUTPAINT);
@@ -157,10 +166,13 @@ static void test_errors(void)
     for (int k = 1; k <= 3; k++) {
         Fake at_start = { .fail_start = k }, at_finish = { .fail_finish = k };
 
-        CU_ASSERT_EQUAL(run(&at_start, 2, MAGVIT_TASK_INTERP, out), MAGVIT_ERROR_DEVICE);
+        CU_ASSERT_EQUAL(run(&at_start, 2, 0, MAGVIT_TASK_INTERP, out), MAGVIT_ERROR_DEVICE);
         CU_ASSERT(at_start.started == 0 && at_start.forgotten == (k > 1));
-        CU_ASSERT_EQUAL(run(&at_finish, 2, MAGVIT_TASK_INTERP, out), MAGVIT_ERROR_DEVICE);
+        CU_ASSERT_EQUAL(run(&at_finish, 2, 0, MAGVIT_TASK_INTERP, out), MAGVIT_ERROR_DEVICE);
         CU_ASSERT(at_finish.started == 0 && at_finish.forgotten == 1);
+        at_start = (Fake){ .fail_start = k + 8 };
+        CU_ASSERT_EQUAL(run(&at_start, 2, 1, MAGVIT_TASK_INPAINT, out), MAGVIT_ERROR_DEVICE);
+        CU_ASSERT_EQUAL(at_start.started, 0);
     }
 }
 

@@ -165,8 +165,8 @@ static void test_faults(void)
     close_model(&m);
 }
 
-/* Interpolation of gray frames without end; the device is lost when the first window has been delivered. */
-static int lose_in_the_middle(MagvitContext *ctx, int *received)
+/* Interpolation of gray frames without end; the device is lost when the first window has been delivered, at a call after it. */
+static int lose_in_the_middle(MagvitContext *ctx, int ahead, int at, int *received)
 {
     static uint8_t in[32 * 32], out[32 * 32];
     MagvitSession *s = NULL;
@@ -180,6 +180,7 @@ static int lose_in_the_middle(MagvitContext *ctx, int *received)
     p.frame_rate = (MagvitRational){ 10, 1 };
     p.factor     = 15;
     p.steps      = 1;
+    p.ahead      = ahead;
     RET(magvit_session_open(&s, ctx, &p));
     while (sent < 10) {
         MagvitFrame f = { .data = { out }, .stride = { 32 } };
@@ -187,7 +188,7 @@ static int lose_in_the_middle(MagvitContext *ctx, int *received)
         ret = magvit_receive_frame(s, &f);
         *received += ret == 0;
         if (*received == 16)
-            mgv_vk_fail_at = 3;
+            mgv_vk_fail_at = at;
         if (ret == MAGVIT_ERR(EAGAIN)) {
             MagvitFrame g = { .data = { in }, .stride = { 32 }, .pts = sent++, .duration = 1 };
 
@@ -217,13 +218,16 @@ static void test_lost_device(void)
     s.backend = MAGVIT_BACKEND_VULKAN;
     s.log     = unit_log;
     CU_ASSERT_EQUAL_FATAL(magvit_open(&ctx, &s), 0);
-    unit_log_reset();
     mgv_vk_fail_with = VK_ERROR_DEVICE_LOST;
-    CU_ASSERT_EQUAL(lose_in_the_middle(ctx, &received), MAGVIT_ERROR_DEVICE);
-    mgv_vk_fail_at = 0;
-    CU_ASSERT(received >= 16);
-    CU_ASSERT_EQUAL(unit_lines, 1);
-    CU_ASSERT_PTR_NOT_NULL(strstr(unit_line, "DEVICE_LOST"));
+    for (int i = 0; i < 6; i++) {
+        unit_log_reset();
+        received = 0;
+        CU_ASSERT_EQUAL(lose_in_the_middle(ctx, i % 2, 1 + i, &received), MAGVIT_ERROR_DEVICE);
+        mgv_vk_fail_at = 0;
+        CU_ASSERT(received >= 16);
+        CU_ASSERT_EQUAL(unit_lines, 1);
+        CU_ASSERT_PTR_NOT_NULL(strstr(unit_line, "DEVICE_LOST"));
+    }
     magvit_close(&ctx);
     CU_ASSERT_EQUAL(mgv_vk_allocations, 0);
 }
