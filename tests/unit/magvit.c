@@ -74,6 +74,9 @@ static void test_open_errors(void)
     s.threads = 257;
     expect_open(&s, MAGVIT_ERR(EINVAL), "threads is 257, must be in [0,256]");
     s = settings(TINY);
+    s.batch = 17;
+    expect_open(&s, MAGVIT_ERR(EINVAL), "batch is 17, must be in [0,16]");
+    s = settings(TINY);
     s.backend = 9;
     expect_open(&s, MAGVIT_ERR(EINVAL), "backend is 9");
     s = settings(TINY);
