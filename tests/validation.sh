@@ -1,8 +1,8 @@
 #!/bin/sh
 #
-# Kernel and golden tests of the Vulkan backend under the Khronos validation
-# layer, which must be silent. Leaves with 77, skipped, where the layer or the
-# backend is missing.
+# Kernel and golden tests of the Vulkan backend, and a few windows with all of
+# the decoding loop, under the Khronos validation layer, which must be silent.
+# Leaves with 77, skipped, where the layer or the backend is missing.
 # Part of libmagvit, LGPL-2.1-or-later, see LICENSE.
 #
 # usage: tests/validation.sh   in the folder of the build
@@ -24,8 +24,13 @@ log=build/validation.log
 VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
 export VK_INSTANCE_LAYERS
 # convolutions are the golden models' part: they take half the time of the kernel tests
-{ build/tests/checkkernels --backend=vulkan --op='[!c]*' && build/tests/golden --backend=vulkan model; } > $log 2>&1
+{
+    build/magvit run generate build/validation.y4m --backend vulkan --model "$(dirname "$0")/data/tiny.safetensors" \
+        --batch 2 --frames 18 --class 0 --steps 3 --guidance 2 --top-p 0.9 &&
+    build/tests/checkkernels --backend=vulkan --op='[!c]*' && build/tests/golden --backend=vulkan model
+} > $log 2>&1
 status=$?
+rm -f build/validation.y4m
 if grep -n 'VUID-\|Validation ' $log; then status=1; fi
 tail -n 1 $log
 exit $status
