@@ -109,6 +109,18 @@ void mgv_freep(void *ptr_to_ptr)
     memcpy(ptr_to_ptr, &p, sizeof(p));
 }
 
+int mgv_buffer_grow(MgvBuffer *b, size_t nmemb, size_t size)
+{
+    if (nmemb * size <= b->size)
+        return 0;
+    mgv_freep(&b->data);
+    b->size = 0;
+    if (!(b->data = mgv_calloc(nmemb, size)))
+        return MAGVIT_ERR(ENOMEM);
+    b->size = nmemb * size;
+    return 0;
+}
+
 char *mgv_strdup(const char *s)
 {
     size_t size = s ? strlen(s) + 1 : 0;

@@ -115,6 +115,15 @@ void *mgv_calloc(size_t nmemb, size_t size);
 /** Free what ptr_to_ptr points to and set it to NULL. */
 void mgv_freep(void *ptr_to_ptr);
 
+/** Memory that only grows; mgv_freep(&b.data) frees it. */
+typedef struct MgvBuffer {
+    void *data;
+    size_t size; ///< bytes
+} MgvBuffer;
+
+/** Make room for nmemb zeroed or old values. @return 0 or ENOMEM */
+int mgv_buffer_grow(MgvBuffer *b, size_t nmemb, size_t size);
+
 /** Copy of a string, NULL for NULL or when out of memory; mgv_freep() frees it. */
 char *mgv_strdup(const char *s);
 

@@ -30,12 +30,6 @@
 
 #include "libmagvit/video.h"
 
-/** Memory that only grows. */
-typedef struct Buffer {
-    void *data;
-    size_t size;
-} Buffer;
-
 enum { MADE, GIVEN_A, MADE_A, GIVEN_Z, MADE_Z, MOVED_A, MOVED_Z, NB_NATIVE };
 
 struct MgvRender {
@@ -59,33 +53,20 @@ struct MgvRender {
     MgvWindow window;
     MgvTiling tiling;
     int row[MGV_MAX_FRAMES]; ///< slot -> index into clip, -1 if it is to be made
-    Buffer clip;         ///< [given slots][area.h,area.w,3]
-    Buffer unknown;      ///< INPAINT, OUTPAINT: [T][area.h,area.w]
-    Buffer sum;          ///< [T][area.h,area.w,3] made
-    Buffer steady;       ///< INPAINT: scratch
-    Buffer weight;       ///< [area.h,area.w] 0 where no tile lies
+    MgvBuffer clip;         ///< [given slots][area.h,area.w,3]
+    MgvBuffer unknown;      ///< INPAINT, OUTPAINT: [T][area.h,area.w]
+    MgvBuffer sum;          ///< [T][area.h,area.w,3] made
+    MgvBuffer steady;       ///< INPAINT: scratch
+    MgvBuffer weight;       ///< [area.h,area.w] 0 where no tile lies
     MgvMotion *motion;   ///< INTERP: of the area; NULL: frames between are blends
-    Buffer flow;         ///< from a given slot to the next, as many as there are
+    MgvBuffer flow;         ///< from a given slot to the next, as many as there are
     int motion_w, motion_h; ///< that motion is made for
 
-    Buffer native[NB_NATIVE]; ///< [native.h,native.w,3]
-    Buffer known, write; ///< [native.h,native.w]
-    Buffer count;        ///< [native.h + 1,native.w + 1] sums of the mask
+    MgvBuffer native[NB_NATIVE]; ///< [native.h,native.w,3]
+    MgvBuffer known, write; ///< [native.h,native.w]
+    MgvBuffer count;        ///< [native.h + 1,native.w + 1] sums of the mask
     int anchor[2];       ///< slots that GIVEN_A, MADE_A and GIVEN_Z, MADE_Z hold; -1: none
 };
-
-/** Make room for nmemb zeroed or old values. */
-static int buffer_grow(Buffer *b, size_t nmemb, size_t size)
-{
-    if (nmemb * size <= b->size)
-        return 0;
-    mgv_freep(&b->data);
-    b->size = 0;
-    if (!(b->data = mgv_calloc(nmemb, size)))
-        return MAGVIT_ERR(ENOMEM);
-    b->size = nmemb * size;
-    return 0;
-}
 
 int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams *p, int width, int height,
                      MgvPictureFn *fn, void *opaque)
@@ -229,7 +210,7 @@ static int count_mask(MgvRender *r, const MgvPicture *p)
     int32_t *row;
     int ret;
 
-    RET(buffer_grow(&r->count, (size_t)(n.h + 1) * (n.w + 1), sizeof(*row)));
+    RET(mgv_buffer_grow(&r->count, (size_t)(n.h + 1) * (n.w + 1), sizeof(*row)));
     row = r->count.data;
     memset(row, 0, (n.w + 1) * sizeof(*row));
     for (int y = 0; y < n.h; y++, row += n.w + 1) {
@@ -373,7 +354,7 @@ static int motion_buffers(MgvRender *r, int given)
     const int w = r->tiling.area.w, h = r->tiling.area.h;
     int ret;
 
-    RET(buffer_grow(&r->flow, given * mgv_motion_floats(w, h), sizeof(float)));
+    RET(mgv_buffer_grow(&r->flow, given * mgv_motion_floats(w, h), sizeof(float)));
     if (r->motion && r->motion_w == w && r->motion_h == h)
         return 0;
     mgv_motion_free(&r->motion);
@@ -420,20 +401,20 @@ static int window_buffers(MgvRender *r)
 
     for (int i = 0; i < slots; i++)
         r->row[i] = r->window.source[i] < 0 ? -1 : given++;
-    RET(buffer_grow(&r->clip, given * area, 3 * sizeof(float)));
-    RET(buffer_grow(&r->sum, slots * area, 3 * sizeof(float)));
-    RET(buffer_grow(&r->weight, area, sizeof(float)));
+    RET(mgv_buffer_grow(&r->clip, given * area, 3 * sizeof(float)));
+    RET(mgv_buffer_grow(&r->sum, slots * area, 3 * sizeof(float)));
+    RET(mgv_buffer_grow(&r->weight, area, sizeof(float)));
     if (with_motion(r))
         RET(motion_buffers(r, given));
     if (r->p->task == MAGVIT_TASK_INPAINT)
-        RET(buffer_grow(&r->steady, mgv_blend_steady_scratch(r->tiling.area.w, r->tiling.area.h), sizeof(double)));
+        RET(mgv_buffer_grow(&r->steady, mgv_blend_steady_scratch(r->tiling.area.w, r->tiling.area.h), sizeof(double)));
     if (has_region(r)) {
-        RET(buffer_grow(&r->unknown, slots * area, 1));
-        RET(buffer_grow(&r->known, pixels, 1));
-        RET(buffer_grow(&r->write, pixels, 1));
+        RET(mgv_buffer_grow(&r->unknown, slots * area, 1));
+        RET(mgv_buffer_grow(&r->known, pixels, 1));
+        RET(mgv_buffer_grow(&r->write, pixels, 1));
     }
     for (int i = 0; i < (with_motion(r) ? NB_NATIVE : r->p->task == MAGVIT_TASK_INTERP ? MOVED_A : GIVEN_Z); i++)
-        RET(buffer_grow(&r->native[i], pixels, 3 * sizeof(float)));
+        RET(mgv_buffer_grow(&r->native[i], pixels, 3 * sizeof(float)));
     if (pixels > r->blend_pixels || r->tiling.native.w > r->blend_w) {
         mgv_blend_free(&r->blend);
         r->blend_pixels = 0;
