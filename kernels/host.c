@@ -18,7 +18,7 @@
 
 /**
  * @file
- * Host executor: one worker thread a device, one arena a plan, ops one after
+ * Host executor: one worker thread a device, one arena a device, ops one after
  * another, each cut over an OpenMP team. The backends ref and cpu differ only
  * in their kernel tables.
  */
@@ -49,14 +49,19 @@ typedef struct MgvWorker {
     int quit;
 } MgvWorker;
 
+/** Forms of a tensor in memory. Inputs and outputs are the plan's own, the rest is the device's while a plan runs. */
+enum { OWN, F32, BF16, NB_FORMS };
+
 struct MgvExec {
     MgvDevice *dev;
     const MgvPlan *plan;
     MgvKernelOp *ops;        ///< one for each of the plan's, nb_ops of them set up
     int nb_ops;
-    uint8_t *arena;
-    void *scratch;
-    size_t scratch_bytes;
+    MgvTensorInfo *form[NB_FORMS]; ///< of the plan's tensors, one allocation; size 0: not in this form
+    uint8_t *own;
+    size_t own_size;
+    size_t shared_size, scratch_bytes; ///< of the device's arena: tensors, and behind them scratch
+    size_t grown;            ///< by how much the device's arena had to grow
     MgvTapFn *tap;
     void *tap_opaque;
 };
@@ -210,6 +215,7 @@ void mgv_host_close(MgvDevice **dev)
     if ((*dev)->worker)
         worker_stop((*dev)->worker);
     mgv_freep(&(*dev)->worker);
+    mgv_freep(&(*dev)->arena);
     mgv_freep(dev);
 }
 
@@ -244,6 +250,74 @@ static void set_up_op(MgvExec *exec, MgvKernelOp *o, const MgvOp *op)
             o->in[i] = tensors[op->in[i]].shape;
 }
 
+static int no_memory(const MgvDevice *dev, const MgvPlan *plan, size_t bytes, const char *what)
+{
+    mgv_err(dev->log, "%s: out of memory: %zu bytes for %s", plan->name, bytes, what);
+    return MAGVIT_ERR(ENOMEM);
+}
+
+/** Which forms a tensor needs: bf16 if an op would round it anyway and its writer can, float if anyone reads that. */
+static void tensor_forms(MgvExec *exec, MgvT x, int is_own, size_t elements)
+{
+    const MgvKernelOp *writer = NULL;
+    int floats = is_own, bf16 = 0;
+
+    for (int i = 0; i < exec->nb_ops; i++) {
+        const MgvKernelOp *o = &exec->ops[i];
+
+        if (o->op->out == x)
+            writer = o;
+        for (int k = 0; k < MGV_MAX_IN; k++)
+            if (o->op->in[k] == x)
+                *(o->reads_bf16 >> k & 1 ? &bf16 : &floats) = 1;
+    }
+    if (!writer || !writer->writes_bf16 || !bf16) {
+        floats = 1;
+        bf16 = 0;
+    }
+    exec->form[OWN][x].size  = is_own ? elements * sizeof(float) : 0;
+    exec->form[F32][x].size  = floats && !is_own ? elements * sizeof(float) : 0;
+    exec->form[BF16][x].size = bf16 ? elements * sizeof(uint16_t) : 0;
+}
+
+static int is_in(MgvT x, const MgvT *list, int nb)
+{
+    while (nb > 0 && list[nb - 1] != x)
+        nb--;
+    return nb > 0;
+}
+
+static int choose_forms(MgvExec *exec)
+{
+    const MgvPlan *p = exec->plan;
+    const size_t n = p->nb_tensors, bytes = NB_FORMS * n * sizeof(*p->tensors);
+    int ret;
+
+    exec->form[OWN] = mgv_calloc(NB_FORMS * n, sizeof(*p->tensors));
+    if (!exec->form[OWN])
+        return no_memory(exec->dev, p, bytes, "tensors");
+    for (int i = 1; i < NB_FORMS; i++)
+        exec->form[i] = exec->form[0] + i * n;
+    for (int i = 0; i < NB_FORMS; i++)
+        memcpy(exec->form[i], p->tensors, n * sizeof(*p->tensors));
+    for (size_t x = 0; x < n; x++)
+        tensor_forms(exec, x, is_in(x, p->inputs, p->nb_inputs) || is_in(x, p->outputs, p->nb_outputs),
+                     mgv_shape_elements(p->tensors[x].shape));
+    for (int i = 0; i < exec->nb_ops; i++) {
+        MgvKernelOp *o = &exec->ops[i];
+
+        o->out_bf16 = exec->form[BF16][o->op->out].size > 0;
+        o->out_f32  = !o->out_bf16 || exec->form[OWN][o->op->out].size || exec->form[F32][o->op->out].size;
+        for (int k = 0; k < MGV_MAX_IN; k++)
+            if (o->op->in[k] >= 0 && exec->form[BF16][o->op->in[k]].size)
+                o->in_bf16 |= 1u << k;
+    }
+    if ((ret = mgv_layout(exec->form[OWN], n, &exec->own_size)) < 0 ||
+        (ret = mgv_layout(exec->form[F32], (NB_FORMS - F32) * n, &exec->shared_size)) < 0)
+        return no_memory(exec->dev, p, bytes, "tensors");
+    return 0;
+}
+
 /* On the worker thread: oneDNN objects belong to it. */
 static int prepare_ops(void *arg)
 {
@@ -255,12 +329,18 @@ static int prepare_ops(void *arg)
 
         set_up_op(exec, o, &exec->plan->ops[i]);
         exec->nb_ops++;
-        ret = o->kernel->prepare ? o->kernel->prepare(o) : 0;
-        if (ret < 0)
-            return ret;
+        RET(o->kernel->declare ? o->kernel->declare(o) : 0);
+    }
+    RET(choose_forms(exec));
+    for (i = 0; i < exec->nb_ops; i++) {
+        MgvKernelOp *o = &exec->ops[i];
+
+        RET(o->kernel->prepare ? o->kernel->prepare(o) : 0);
         exec->scratch_bytes = MGV_MAX(exec->scratch_bytes, o->scratch_bytes);
     }
     return 0;
+fail:
+    return ret;
 }
 
 static int unprepare_ops(void *arg)
@@ -274,25 +354,32 @@ static int unprepare_ops(void *arg)
     return 0;
 }
 
-static int no_memory(const MgvDevice *dev, const MgvPlan *plan, size_t bytes, const char *what)
+/* On the worker thread, so that no plan runs meanwhile. */
+static int grow_arena(void *arg)
 {
-    mgv_err(dev->log, "%s: out of memory: %zu bytes for %s", plan->name, bytes, what);
-    return MAGVIT_ERR(ENOMEM);
+    MgvExec *exec = arg;
+    MgvDevice *dev = exec->dev;
+    const size_t size = exec->shared_size + exec->scratch_bytes;
+    uint8_t *arena;
+
+    if (dev->arena && size <= dev->arena_size)
+        return 0;
+    arena = mgv_alloc(size);
+    if (!arena)
+        return no_memory(dev, exec->plan, size, "activations");
+    mgv_freep(&dev->arena);
+    exec->grown = size - dev->arena_size;
+    dev->arena = arena;
+    dev->arena_size = size;
+    return 0;
 }
 
 static int alloc_memory(MgvExec *exec)
 {
-    int i;
-
-    exec->arena = mgv_calloc(exec->plan->arena_size, 1);
-    if (!exec->arena)
-        return no_memory(exec->dev, exec->plan, exec->plan->arena_size, "activations");
-    exec->scratch = mgv_calloc(exec->scratch_bytes, 1);
-    if (!exec->scratch)
-        return no_memory(exec->dev, exec->plan, exec->scratch_bytes, "scratch");
-    for (i = 0; i < exec->nb_ops; i++)
-        exec->ops[i].scratch = exec->scratch;
-    return 0;
+    exec->own = mgv_calloc(exec->own_size, 1);
+    if (!exec->own)
+        return no_memory(exec->dev, exec->plan, exec->own_size, "inputs and outputs");
+    return mgv_host_call(exec->dev, grow_arena, exec);
 }
 
 int mgv_host_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
@@ -324,8 +411,8 @@ void mgv_host_free(MgvExec **exec)
         return;
     mgv_host_call((*exec)->dev, unprepare_ops, *exec);
     mgv_freep(&(*exec)->ops);
-    mgv_freep(&(*exec)->arena);
-    mgv_freep(&(*exec)->scratch);
+    mgv_freep(&(*exec)->form[0]);
+    mgv_freep(&(*exec)->own);
     mgv_freep(exec);
 }
 
@@ -337,7 +424,7 @@ static uint8_t *find_data(const MgvExec *exec, MgvT tensor, size_t size, const M
 
     for (i = 0; i < nb; i++)
         if (list[i] == tensor && p->tensors[tensor].size == size)
-            return exec->arena + p->tensors[tensor].offset;
+            return exec->own + exec->form[OWN][tensor].offset;
     mgv_err(exec->dev->log, "%s: tensor %d of %zu bytes is not one of %d inputs or outputs", p->name, tensor, size, nb);
     return NULL;
 }
@@ -377,23 +464,62 @@ static int run_op(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *
     return ret;
 }
 
+/* Where a tensor lies in a form, NULL if it has not got that one. */
+static void *locate(const MgvExec *exec, MgvT x, int form)
+{
+    const MgvTensorInfo *t = x < 0 ? NULL : &exec->form[form][x];
+
+    return !t || !t->size ? NULL : (form == OWN ? exec->own : exec->dev->arena) + t->offset;
+}
+
+static void *locate_f32(const MgvExec *exec, MgvT x)
+{
+    void *own = locate(exec, x, OWN);
+
+    return own ? own : locate(exec, x, F32);
+}
+
+static int call_tap(const MgvExec *exec, int op, const void *out)
+{
+    const MgvKernelOp *o = &exec->ops[op];
+    const size_t n = mgv_shape_elements(o->out);
+    float *wide;
+    int ret;
+
+    if (out)
+        return exec->tap(exec->tap_opaque, exec->plan, op, out);
+    wide = mgv_calloc(n, sizeof(*wide));
+    if (!wide)
+        return no_memory(exec->dev, exec->plan, n * sizeof(*wide), "a tapped tensor");
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t bits = (uint32_t)o->out16[i] << 16;
+
+        memcpy(&wide[i], &bits, sizeof(bits));
+    }
+    ret = exec->tap(exec->tap_opaque, exec->plan, op, wide);
+    mgv_freep(&wide);
+    return ret;
+}
+
 static int run_plan(void *arg)
 {
     const MgvExec *exec = arg;
-    const MgvTensorInfo *tensors = exec->plan->tensors;
     int i, j, ret;
 
     for (i = 0; i < exec->nb_ops; i++) {
-        const MgvOp *op = exec->ops[i].op;
-        const void *in[MGV_MAX_IN] = { NULL };
-        void *out = exec->arena + tensors[op->out].offset;
+        MgvKernelOp *o = &exec->ops[i];
+        const void *in[MGV_MAX_IN];
+        void *out = locate_f32(exec, o->op->out);
 
-        for (j = 0; j < MGV_MAX_IN; j++)
-            if (op->in[j] >= 0)
-                in[j] = exec->arena + tensors[op->in[j]].offset;
-        RET(run_op(&exec->ops[i], in, out));
+        for (j = 0; j < MGV_MAX_IN; j++) {
+            in[j] = locate_f32(exec, o->op->in[j]);
+            o->in16[j] = locate(exec, o->op->in[j], BF16);
+        }
+        o->out16 = locate(exec, o->op->out, BF16);
+        o->scratch = exec->dev->arena + exec->shared_size;
+        RET(run_op(o, in, out));
         if (exec->tap)
-            RET(exec->tap(exec->tap_opaque, exec->plan, i, out));
+            RET(call_tap(exec, i, out));
     }
     return 0;
 fail:
@@ -416,7 +542,7 @@ void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work)
     int i;
 
     *weights = 0;
-    *work    = exec->plan->arena_size + exec->scratch_bytes;
+    *work    = exec->own_size + exec->grown;
     for (i = 0; i < exec->nb_ops; i++)
         *weights += exec->ops[i].weight_bytes;
 }

@@ -38,8 +38,12 @@
 typedef struct MgvKernelOp MgvKernelOp;
 
 /**
- * One kernel. in[] and out point into the arena. Work is cut over output
- * elements only, so results do not depend on the number of jobs or threads.
+ * One kernel. in[] and out are float32 or I32. Work is cut over output elements
+ * only, so results do not depend on the number of jobs or threads.
+ *
+ * What matrix products round to bf16 anyway passes between ops in that form: the
+ * kernel that writes a tensor rounds it once (out16), while it is in registers,
+ * and in[] and out are NULL where no op reads the float form.
  */
 typedef struct MgvKernel {
     /** Repack weights into o->priv. Called once, on the worker thread. ENOTSUP with a line if it cannot. May be NULL. */
@@ -50,9 +54,11 @@ typedef struct MgvKernel {
      * by then: op->weight[] is for prepare() only.
      */
     int (*run)(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs);
-    /** Free o->priv, on the worker thread, also after prepare() failed. May be NULL. */
+    /** Free o->priv, on the worker thread, also after declare() or prepare() failed. May be NULL. */
     void (*unprepare)(MgvKernelOp *o);
     int threads_itself;
+    /** Set o->reads_bf16 and o->writes_bf16; called for every op before prepare() of any. May be NULL. */
+    int (*declare)(MgvKernelOp *o);
 } MgvKernel;
 
 /** An op as the executor sees it. */
@@ -64,6 +70,12 @@ struct MgvKernelOp {
     MgvDevice *dev;
     const MagvitLogger *log;
     void *priv;                   ///< the kernel's own
+    unsigned reads_bf16;          ///< bit i: input i is rounded to bf16 before it is used
+    int writes_bf16;              ///< run() can round its output
+    int out_f32, out_bf16;        ///< forms that run() shall write, known to prepare()
+    unsigned in_bf16;             ///< bit i: in16[i] will be there, known to prepare()
+    const uint16_t *in16[MGV_MAX_IN]; ///< for run(): input i in bf16, NULL: only as float
+    uint16_t *out16;              ///< for run(): where the output goes in bf16, or NULL
     size_t weight_bytes;          ///< what prepare() allocated for weights
     /** Scratch memory of scratch_bytes (set by prepare), shared by all ops of the plan, one for all jobs. */
     size_t scratch_bytes;
@@ -85,6 +97,8 @@ struct MgvDevice {
     struct MgvWorker *worker;
     MgvKernelTable kernels;
     void *engine;         ///< oneDNN objects, NULL for ref
+    uint8_t *arena;       ///< what plans need while they run, shared by all of the device's; the worker's own
+    size_t arena_size;
     enum MagvitPrecision precision; ///< as asked; AUTO is settled when the kernels are chosen
 };
 

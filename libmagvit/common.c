@@ -83,19 +83,22 @@ static int alloc_fails(void)
     return mgv_alloc_fail_at > 0 && --mgv_alloc_fail_at == 0;
 }
 
+void *mgv_alloc(size_t size)
+{
+    if (size > SIZE_MAX - MGV_ALIGNMENT || alloc_fails())
+        return NULL;
+    return aligned_alloc(MGV_ALIGNMENT, MGV_MAX(MGV_ALIGN_UP(size, MGV_ALIGNMENT), MGV_ALIGNMENT));
+}
+
 void *mgv_calloc(size_t nmemb, size_t size)
 {
-    size_t bytes;
     void *p;
 
     if (size && nmemb > (SIZE_MAX - MGV_ALIGNMENT) / size)
         return NULL;
-    if (alloc_fails())
-        return NULL;
-    bytes = MGV_MAX(MGV_ALIGN_UP(nmemb * size, MGV_ALIGNMENT), MGV_ALIGNMENT);
-    p = aligned_alloc(MGV_ALIGNMENT, bytes);
+    p = mgv_alloc(nmemb * size);
     if (p)
-        memset(p, 0, bytes);
+        memset(p, 0, MGV_MAX(MGV_ALIGN_UP(nmemb * size, MGV_ALIGNMENT), MGV_ALIGNMENT));
     return p;
 }
 

@@ -112,6 +112,9 @@ void mgv_log_stderr(void *cookie, enum MagvitLogLevel level, const char *line);
  */
 void *mgv_calloc(size_t nmemb, size_t size);
 
+/** As mgv_calloc(1, size), but what the memory holds is undefined, and pages are taken when they are written. */
+void *mgv_alloc(size_t size);
+
 /** Free what ptr_to_ptr points to and set it to NULL. */
 void mgv_freep(void *ptr_to_ptr);
 

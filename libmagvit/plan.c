@@ -552,19 +552,20 @@ static void place(MgvTensorInfo *t, MgvTensorInfo **placed, int nb)
 }
 
 /* Largest first: few large tensors decide the arena, small ones fit between. */
-static int layout(MgvPlan *p)
+int mgv_layout(MgvTensorInfo *tensors, int nb_tensors, size_t *arena_size)
 {
-    MgvTensorInfo **order = mgv_calloc((size_t)p->nb_tensors, 2 * sizeof(*order));
+    MgvTensorInfo **order = mgv_calloc((size_t)nb_tensors, 2 * sizeof(*order));
     int i;
 
+    *arena_size = 0;
     if (!order)
-        return no_memory(p, "arena");
-    for (i = 0; i < p->nb_tensors; i++)
-        order[i] = &p->tensors[i];
-    qsort(order, (size_t)p->nb_tensors, sizeof(*order), compare_size);
-    for (i = 0; i < p->nb_tensors; i++) {
-        place(order[i], order + p->nb_tensors, i);
-        p->arena_size = MGV_MAX(p->arena_size, MGV_ALIGN_UP(order[i]->offset + order[i]->size, MGV_ALIGNMENT));
+        return MAGVIT_ERR(ENOMEM);
+    for (i = 0; i < nb_tensors; i++)
+        order[i] = &tensors[i];
+    qsort(order, (size_t)nb_tensors, sizeof(*order), compare_size);
+    for (i = 0; i < nb_tensors && order[i]->size; i++) {
+        place(order[i], order + nb_tensors, i);
+        *arena_size = MGV_MAX(*arena_size, MGV_ALIGN_UP(order[i]->offset + order[i]->size, MGV_ALIGNMENT));
     }
     mgv_freep(&order);
     return 0;
@@ -579,7 +580,8 @@ int mgv_plan_finish(MgvPlan *p)
     RET(p->error);
     for (i = 0; i < p->nb_outputs; i++)
         p->tensors[p->outputs[i]].last = p->nb_ops;
-    RET(layout(p));
+    if (mgv_layout(p->tensors, p->nb_tensors, &p->arena_size) < 0)
+        RET(no_memory(p, "arena"));
     p->finished = 1;
 fail:
     return ret;

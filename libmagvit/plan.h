@@ -132,6 +132,12 @@ void mgv_plan_output(MgvPlan *p, const char *name, MgvT x);
 /** Report the first error, else compute liveness and lay tensors out in one arena. */
 int mgv_plan_finish(MgvPlan *p);
 
+/**
+ * Give tensors that are live at the same time different memory: set the offset of each that has a size.
+ * @return 0 and *arena_size, or MAGVIT_ERR(ENOMEM), which is not logged
+ */
+int mgv_layout(MgvTensorInfo *tensors, int nb_tensors, size_t *arena_size);
+
 /** One line per op: name, type, shapes, MACs, arena offset; then a total. level: where the lines go. */
 void mgv_plan_print(const MgvPlan *p, const MagvitLogger *log, enum MagvitLogLevel level);
 
