@@ -113,6 +113,7 @@ build/magvit $(TEST_PROGS):
 ifneq ($(filter -O2,$(CFLAGS)),)
 build/obj/kernels/ref.o build/obj/kernels/cpu_%.o: EXTRA_CFLAGS = -O3 -fopenmp-simd
 build/obj/libmagvit/motion.o: EXTRA_CFLAGS = -O3 -fopenmp-simd -fno-math-errno
+build/obj/kernels/cpu_%.o: EXTRA_CFLAGS += -ffp-contract=fast
 endif
 
 build/obj/%.o: %.c config.mak

@@ -58,14 +58,14 @@ MGV_INLINE float mgv_expf(float x)
     return p * scale;
 }
 
-/** Upper half of the bits, to nearest even. NaN stays NaN. */
+/** Upper half of the bits, to nearest even. NaN stays NaN. Masks instead of branches, for vector code. */
 MGV_INLINE uint16_t mgv_bf16(float x)
 {
     uint32_t bits, nan;
 
     memcpy(&bits, &x, sizeof(bits));
-    nan = (bits & 0x7fffffff) > 0x7f800000 ? 0x400000 : 0;
-    return (uint16_t)((nan ? bits | nan : bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    nan = -(uint32_t)((bits & 0x7fffffff) > 0x7f800000);
+    return (uint16_t)(((bits + ((0x7fff + (bits >> 16 & 1)) & ~nan)) | (nan & 0x400000)) >> 16);
 }
 
 MGV_INLINE float mgv_siluf(float x)
@@ -81,6 +81,22 @@ MGV_INLINE float mgv_geluf(float x)
     return x / (1.0f + mgv_expf(-u2));
 }
 
+/** Is cpu_avx512.c compiled? Its functions may be called where mgv_avx512() says so. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define MGV_AVX512 1
+#else
+#define MGV_AVX512 0
+#endif
+
+#if MGV_AVX512
+int mgv_avx512(void); ///< is this a processor with AVX512_BF16?
+void mgv_avx512_act(uint16_t *restrict y, const float *restrict x, size_t n, enum MgvAct act);
+float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, int n, float scale);
+/** y = act((x - coef[0]) * coef[1] + coef[2]) over rows of span values, as many of each coefficient, n values in all. */
+void mgv_avx512_affine(uint16_t *restrict y, const float *restrict x, int64_t n, int span, const float *restrict coef,
+                       enum MgvAct act);
+#endif
+
 /** First of a job's share of n items. */
 MGV_INLINE int64_t mgv_share(int64_t n, int job, int nb_jobs)
 {
@@ -93,14 +109,26 @@ int mgv_cpu_no_memory(const MgvKernelOp *o);
 /** y[i] = x[i] in bf16, to nearest even. */
 void mgv_cpu_bf16(uint16_t *restrict y, const float *restrict x, size_t n);
 
+/** y[i] = x[i] */
+void mgv_cpu_f32(float *restrict y, const uint16_t *restrict x, size_t n);
+
 /** Apply act to n values in place. */
 void mgv_cpu_act(float *x, size_t n, enum MgvAct act);
+
+/** y[i] = act(x[i]) in bf16. */
+void mgv_cpu_act_bf16(uint16_t *restrict y, const float *restrict x, size_t n, enum MgvAct act);
 
 /** Greatest of n >= 1 values. */
 float mgv_cpu_max(const float *x, int n);
 
-/** x[i] = exp((x[i] - max) * scale), scale > 0. @return the sum */
-float mgv_cpu_softmax(float *x, int n, float scale);
+/** x[i] = exp((x[i] - max) * scale), scale > 0; y not NULL: there in bf16 instead. @return the sum */
+float mgv_cpu_softmax(uint16_t *restrict y, float *restrict x, int n, float scale);
+
+/** Is the device to multiply in bf16? */
+MGV_INLINE int mgv_cpu_is_bf16(const MgvDevice *dev)
+{
+    return dev->precision == MAGVIT_PRECISION_BF16;
+}
 
 /** Override ADD, ACT, GROUP_NORM, LAYER_NORM, POOL and UPSAMPLE. */
 void mgv_cpu_kernels(MgvKernelTable table);

@@ -40,7 +40,21 @@ MGV_CLONES static void narrow(uint16_t *restrict y, const float *restrict x, siz
 
 void mgv_cpu_bf16(uint16_t *restrict y, const float *restrict x, size_t n)
 {
-    narrow(y, x, n);
+    mgv_cpu_act_bf16(y, x, n, MGV_ACT_NONE);
+}
+
+MGV_CLONES static void widen(float *restrict y, const uint16_t *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t bits = (uint32_t)x[i] << 16;
+
+        memcpy(&y[i], &bits, sizeof(bits));
+    }
+}
+
+void mgv_cpu_f32(float *restrict y, const uint16_t *restrict x, size_t n)
+{
+    widen(y, x, n);
 }
 
 MGV_CLONES static void silu(float *x, size_t n)
@@ -63,6 +77,55 @@ void mgv_cpu_act(float *x, size_t n, enum MgvAct act)
         silu(x, n);
     else if (act == MGV_ACT_GELU_TANH)
         gelu(x, n);
+}
+
+/** Floats between a function and its rounding: compilers make vector code of either, but not of both in one loop. */
+#define BLOCK 256
+
+MGV_CLONES static void silu_bf16(uint16_t *restrict y, const float *restrict x, size_t n)
+{
+    float block[BLOCK];
+
+    for (size_t len; n; n -= len, x += len, y += len) {
+        len = MGV_MIN(n, BLOCK);
+#pragma omp simd
+        for (size_t i = 0; i < len; i++)
+            block[i] = mgv_siluf(x[i]);
+#pragma omp simd
+        for (size_t i = 0; i < len; i++)
+            y[i] = mgv_bf16(block[i]);
+    }
+}
+
+MGV_CLONES static void gelu_bf16(uint16_t *restrict y, const float *restrict x, size_t n)
+{
+    float block[BLOCK];
+
+    for (size_t len; n; n -= len, x += len, y += len) {
+        len = MGV_MIN(n, BLOCK);
+#pragma omp simd
+        for (size_t i = 0; i < len; i++)
+            block[i] = mgv_geluf(x[i]);
+#pragma omp simd
+        for (size_t i = 0; i < len; i++)
+            y[i] = mgv_bf16(block[i]);
+    }
+}
+
+void mgv_cpu_act_bf16(uint16_t *restrict y, const float *restrict x, size_t n, enum MgvAct act)
+{
+#if MGV_AVX512
+    if (mgv_avx512()) {
+        mgv_avx512_act(y, x, n, act);
+        return;
+    }
+#endif
+    if (act == MGV_ACT_SILU)
+        silu_bf16(y, x, n);
+    else if (act == MGV_ACT_GELU_TANH)
+        gelu_bf16(y, x, n);
+    else
+        narrow(y, x, n);
 }
 
 /* In lanes, because compilers keep the order of one maximum for the sake of NaN. */
@@ -103,9 +166,18 @@ MGV_CLONES static float exponentials(float *x, int n, float max, float scale)
     return sum;
 }
 
-float mgv_cpu_softmax(float *x, int n, float scale)
+float mgv_cpu_softmax(uint16_t *restrict y, float *restrict x, int n, float scale)
 {
-    return exponentials(x, n, greatest(x, n), scale);
+    float all;
+
+#if MGV_AVX512
+    if (y && mgv_avx512())
+        return mgv_avx512_softmax(y, x, n, scale);
+#endif
+    all = exponentials(x, n, greatest(x, n), scale);
+    if (y)
+        narrow(y, x, n);
+    return all;
 }
 
 MGV_CLONES static void sum(float *restrict out, const float *a, const float *b, int64_t n)

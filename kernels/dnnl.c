@@ -285,7 +285,7 @@ static int is_slow(const MgvDnnlPrim *p)
 }
 
 /** @return MAGVIT_ERR(ENOTSUP), without a line, if there is no fast code for bf16 */
-static int product_of(MgvDnnlPrim **out, int bf16, const MgvKernelOp *o, const char *name, PdFn *make_pd,
+static int product_of(MgvDnnlPrim **out, int bf16, int dst_bf16, const MgvKernelOp *o, const char *name, PdFn *make_pd,
                       const Array *src, const Array *weights, const Array *bias, const Array *dst,
                       const MgvDnnlPrim *like)
 {
@@ -312,7 +312,7 @@ static int product_of(MgvDnnlPrim **out, int bf16, const MgvKernelOp *o, const c
     DNNL(md_init(&mw, type, weights->nb_dims, weights->dims, NULL));
     if (bias)
         DNNL(md_init(&mb, dnnl_f32, bias->nb_dims, bias->dims, bias->strides));
-    DNNL(md_init(&md, dnnl_f32, dst->nb_dims, dst->dims, dst->strides));
+    DNNL(md_init(&md, dst_bf16 ? dnnl_bf16 : dnnl_f32, dst->nb_dims, dst->dims, dst->strides));
     DNNL(dnnl_primitive_attr_create(&attr));
     DNNL(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     DNNL(make_pd(&p->pd, p->e->engine, MD_REF(&ms),
@@ -337,14 +337,14 @@ fail:
     return log_status(o->log, o->op->name, name, call, status);
 }
 
-static int product(MgvDnnlPrim **out, int f32, const MgvKernelOp *o, const char *name, PdFn *make_pd, const Array *src,
-                   const Array *weights, const Array *bias, const Array *dst, const MgvDnnlPrim *like)
+static int product(MgvDnnlPrim **out, int f32, int dst_bf16, const MgvKernelOp *o, const char *name, PdFn *make_pd,
+                   const Array *src, const Array *weights, const Array *bias, const Array *dst, const MgvDnnlPrim *like)
 {
-    const int bf16 = like ? like->bf16 : !f32 && o->dev->precision == MAGVIT_PRECISION_BF16;
-    int ret = product_of(out, bf16, o, name, make_pd, src, weights, bias, dst, like);
+    const int bf16 = like ? like->bf16 : !f32 && mgv_cpu_is_bf16(o->dev);
+    int ret = product_of(out, bf16, bf16 && dst_bf16, o, name, make_pd, src, weights, bias, dst, like);
 
     if (ret == MAGVIT_ERR(ENOTSUP))
-        ret = product_of(out, 0, o, name, make_pd, src, weights, bias, dst, like);
+        ret = product_of(out, 0, 0, o, name, make_pd, src, weights, bias, dst, like);
     return ret;
 }
 
@@ -355,7 +355,8 @@ int mgv_dnnl_matmul(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlMatmul
     const Array bias = { 2, { 1, m->n }, { m->n, 1 } };
     const Array dst = { 2, { m->m, m->n }, { m->y_stride, 1 } };
 
-    return product(out, m->f32, o, "matmul", matmul_pd, &src, &weights, m->bias ? &bias : NULL, &dst, like);
+    return product(out, m->f32, m->y_bf16, o, "matmul", matmul_pd, &src, &weights, m->bias ? &bias : NULL, &dst,
+                   like);
 }
 
 /** [T,H,W,C] as the [N,C,T,H,W] of oneDNN. */
@@ -372,10 +373,10 @@ int mgv_dnnl_conv(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlConv *c,
     const Array bias = { 1, { c->cout }, { 1 } };
     const Array dst = channels_last(c->cout, c->t, c->h, c->w);
 
-    return product(out, 0, o, "convolution", conv_pd, &src, &weights, c->bias ? &bias : NULL, &dst, like);
+    return product(out, 0, 0, o, "convolution", conv_pd, &src, &weights, c->bias ? &bias : NULL, &dst, like);
 }
 
-int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim *like, const ptrdiff_t *strides)
+int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim *like, const ptrdiff_t *strides, int bf16)
 {
     const dnnl_query_t query[NB_MEM] = { [SRC] = dnnl_query_src_md, [DST] = dnnl_query_dst_md };
     MgvDnnlPrim *p;
@@ -389,7 +390,7 @@ int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim 
     if (!(p = *out))
         goto fail;
     omp_set_num_threads(1);
-    DNNL(md_init(&md, dnnl_f32, like->nb_dims, like->dims, strides));
+    DNNL(md_init(&md, bf16 ? dnnl_bf16 : dnnl_f32, like->nb_dims, like->dims, strides));
     DNNL(dnnl_primitive_attr_create(&attr));
     DNNL(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     DNNL(dnnl_reorder_primitive_desc_create(&p->pd, MD_REF(&md), p->e->engine,
@@ -469,7 +470,7 @@ int mgv_dnnl_pack(void **out, const MgvKernelOp *o, const MgvDnnlPrim *p, const 
     MgvDnnlPrim *reorder;
     dnnl_status_t status = dnnl_out_of_memory;
     void *scratch;
-    int ret = mgv_dnnl_reorder(&reorder, o, p, strides);
+    int ret = mgv_dnnl_reorder(&reorder, o, p, strides, 0);
 
     *out = NULL;
     if (ret < 0)

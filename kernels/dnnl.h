@@ -42,7 +42,7 @@ void mgv_dnnl_close(MgvDevice *dev);
 
 /**
  * A primitive with what it needs to run on every thread of the device at once. On a bf16 device its source and
- * weights are bf16 if oneDNN has fast code for that: see mgv_dnnl_bf16(). Everything else is float32.
+ * weights are bf16 if oneDNN has fast code for that: see mgv_dnnl_bf16(). Everything else is float32 but for y_bf16.
  */
 typedef struct MgvDnnlPrim MgvDnnlPrim;
 
@@ -52,6 +52,7 @@ typedef struct MgvDnnlMatmul {
     ptrdiff_t x_stride, y_stride; ///< from row to row
     int bias;                     ///< 1: with bias
     int f32;                      ///< 1: float32 on every device
+    int y_bf16;                   ///< 1: y is bf16 if x is
 } MgvDnnlMatmul;
 
 /** y[t,h,w,cout] = x[t+2,h+2,w+2,cin] * W[cout,cin,3,3,3] + bias, no padding. */
@@ -71,9 +72,9 @@ int mgv_dnnl_conv(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlConv *c,
 /**
  * Create the primitive that copies plain weights to the layout of p:
  * mgv_dnnl_execute() with src and dst. strides: of the plain weights, in
- * elements, in the order of W in the structs above.
+ * elements, in the order of W in the structs above. bf16: the plain weights are.
  */
-int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim *p, const ptrdiff_t *strides);
+int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim *p, const ptrdiff_t *strides, int bf16);
 
 void mgv_dnnl_free(MgvDnnlPrim **p);
 
@@ -99,14 +100,14 @@ typedef int MgvTileFn(const MgvKernelOp *o, void *arg, int tile, int thread);
  */
 int mgv_dnnl_tiles(const MgvKernelOp *o, const char *primitive, int nb_tiles, MgvTileFn *fn, void *arg);
 
-/** y[rows,cout] = act(x[rows,cin] . W^T + bias) in tiles of rows. */
+/** y[rows,cout] = act(x[rows,cin] . W^T + bias) in tiles of rows, x being the input and y the output of an op. */
 typedef struct MgvDnnlRows MgvDnnlRows;
 
 /** w: [cout,cin]. bias: [cout] or NULL. Sets o->weight_bytes and raises o->scratch_bytes. */
 int mgv_dnnl_rows_alloc(MgvDnnlRows **out, MgvKernelOp *o, int64_t rows, int cin, int cout, const float *w,
                         const float *bias);
 void mgv_dnnl_rows_free(MgvDnnlRows **r);
-int mgv_dnnl_rows_run(const MgvKernelOp *o, const MgvDnnlRows *r, const float *x, float *y, enum MgvAct act);
+int mgv_dnnl_rows_run(const MgvKernelOp *o, const MgvDnnlRows *r, const float *x, float *y);
 
 extern const MgvKernel mgv_conv3d_dnnl;
 extern const MgvKernel mgv_linear_dnnl;

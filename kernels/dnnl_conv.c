@@ -238,7 +238,7 @@ static int conv3d_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], v
 
     (void)job, (void)nb_jobs;
     if (c->rows)
-        return mgv_dnnl_rows_run(o, c->rows, in[0], out, o->op->act);
+        return mgv_dnnl_rows_run(o, c->rows, in[0], out);
     return mgv_dnnl_tiles(o, "convolution", o->in[0].n * c->nb_spans * c->nb_bands, conv3d_tile, &run);
 }
 

@@ -38,6 +38,8 @@
 #define TILE_MACS 16e6
 #define MIN_ROWS  32
 #define MAX_ROWS  512
+/** Rows come in multiples of this: with AMX, 61 rows take ten times as long as 64. */
+#define ROW_STEP  16
 
 struct MgvDnnlRows {
     MgvDnnlPrim *whole, *last; ///< for a whole tile, and for the last one if it has fewer rows
@@ -45,25 +47,41 @@ struct MgvDnnlRows {
     float *bias;
     int64_t rows;
     int tile, nb_tiles, cin, cout;
-    size_t x_bytes, thread_bytes; ///< of scratch: a tile of x in bf16, 0 for float32; everything for one thread
+    int y_bf16;                   ///< the products write bf16
+    size_t x_bytes, y_bytes, thread_bytes; ///< of scratch: tiles of x and y, 0 if there is none; everything for one thread
 };
 
-/** Tiles of about equal size. */
+/** Tiles of about equal size, the last one may be smaller. */
 static int balanced(int64_t rows, int64_t tile)
 {
     const int64_t nb = (rows + tile - 1) / tile;
 
-    return (rows + nb - 1) / nb;
+    return MGV_MIN(rows, MGV_ALIGN_UP((rows + nb - 1) / nb, ROW_STEP));
+}
+
+/** Tiles of x in the other type, if it is not there in that of the products; of y, if it is not wanted as they give it. */
+static void rows_scratch(MgvDnnlRows *r, MgvKernelOp *o)
+{
+    const int bf16 = mgv_dnnl_bf16(r->whole);
+    const size_t x_size = bf16 ? sizeof(uint16_t) : sizeof(float);
+
+    if (bf16 != (int)(o->in_bf16 & 1))
+        r->x_bytes = MGV_ALIGN_UP(r->tile * r->cin * x_size, MGV_ALIGNMENT);
+    if (!r->y_bf16 && !o->out_f32)
+        r->y_bytes = MGV_ALIGN_UP(r->tile * r->cout * sizeof(float), MGV_ALIGNMENT);
+    r->thread_bytes += r->x_bytes + r->y_bytes;
 }
 
 static int rows_init(MgvDnnlRows *r, MgvKernelOp *o, const float *w)
 {
     const ptrdiff_t strides[] = { 1, r->cin };
-    MgvDnnlMatmul m = { r->tile, r->cout, r->cin, r->cin, r->cout, !!r->bias, 0 };
+    const int y_bf16 = !o->out_f32 && o->op->act == MGV_ACT_NONE;
+    MgvDnnlMatmul m = { r->tile, r->cout, r->cin, r->cin, r->cout, !!r->bias, 0, y_bf16 };
     int ret = mgv_dnnl_matmul(&r->whole, o, &m, NULL);
 
     if (ret < 0)
         return ret;
+    r->y_bf16 = y_bf16 && mgv_dnnl_bf16(r->whole);
     r->thread_bytes = mgv_dnnl_scratch_bytes(r->whole);
     m.m = r->rows - (int64_t)(r->nb_tiles - 1) * r->tile;
     if (m.m < r->tile) {
@@ -73,9 +91,7 @@ static int rows_init(MgvDnnlRows *r, MgvKernelOp *o, const float *w)
     }
     if ((ret = mgv_dnnl_pack(&r->weights, o, r->whole, w, strides)) < 0)
         return ret;
-    if (mgv_dnnl_bf16(r->whole))
-        r->x_bytes = MGV_ALIGN_UP((size_t)r->tile * r->cin * sizeof(uint16_t), MGV_ALIGNMENT);
-    r->thread_bytes += r->x_bytes;
+    rows_scratch(r, o);
     o->weight_bytes += mgv_dnnl_weight_bytes(r->whole) + (r->bias ? r->cout * sizeof(float) : 0);
     o->scratch_bytes = MGV_MAX(o->scratch_bytes, r->thread_bytes * o->dev->threads);
     return 0;
@@ -122,8 +138,23 @@ typedef struct RowsRun {
     const MgvDnnlRows *r;
     const float *x;
     float *y;
-    enum MgvAct act;
 } RowsRun;
+
+/** n rows of x in the type of the products. */
+static const void *rows_in(const MgvKernelOp *o, const RowsRun *run, int64_t first, int n, void *scratch)
+{
+    const MgvDnnlRows *r = run->r;
+    const int64_t at = first * r->cin;
+    const size_t values = (size_t)n * r->cin;
+
+    if (!r->x_bytes)
+        return o->in16[0] ? (const void *)(o->in16[0] + at) : run->x + at;
+    if (o->in16[0])
+        mgv_cpu_f32(scratch, o->in16[0] + at, values);
+    else
+        mgv_cpu_bf16(scratch, run->x + at, values);
+    return scratch;
+}
 
 static int rows_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
@@ -131,24 +162,27 @@ static int rows_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const MgvDnnlRows *r = run->r;
     const int64_t first = (int64_t)tile * r->tile, n = MGV_MIN(r->tile, r->rows - first);
     char *scratch = (char *)o->scratch + thread * r->thread_bytes;
-    const void *x = run->x + first * r->cin;
-    float *y = run->y + first * r->cout;
-    int status;
+    const void *x = rows_in(o, run, first, n, scratch);
+    uint16_t *y16 = o->out16 ? o->out16 + first * r->cout : NULL;
+    float *y = run->y ? run->y + first * r->cout : (float *)(scratch + r->x_bytes);
+    int status = mgv_dnnl_execute(n < r->tile ? r->last : r->whole, thread, x, r->weights, r->bias,
+                                  r->y_bf16 ? (void *)y16 : y, scratch + r->x_bytes + r->y_bytes);
 
-    if (r->x_bytes) {
-        mgv_cpu_bf16((uint16_t *)scratch, x, n * r->cin);
-        x = scratch;
+    if (status || r->y_bf16)
+        return status;
+    if (run->y) {
+        mgv_cpu_act(y, n * r->cout, o->op->act);
+        if (y16)
+            mgv_cpu_bf16(y16, y, n * r->cout);
+    } else {
+        mgv_cpu_act_bf16(y16, y, n * r->cout, o->op->act);
     }
-    status = mgv_dnnl_execute(n < r->tile ? r->last : r->whole, thread, x, r->weights, r->bias, y, scratch + r->x_bytes);
-
-    if (!status)
-        mgv_cpu_act(y, n * r->cout, run->act);
-    return status;
+    return 0;
 }
 
-int mgv_dnnl_rows_run(const MgvKernelOp *o, const MgvDnnlRows *r, const float *x, float *y, enum MgvAct act)
+int mgv_dnnl_rows_run(const MgvKernelOp *o, const MgvDnnlRows *r, const float *x, float *y)
 {
-    RowsRun run = { r, x, y, act };
+    RowsRun run = { r, x, y };
 
     return mgv_dnnl_tiles(o, "matmul", r->nb_tiles, rows_tile, &run);
 }
@@ -161,6 +195,12 @@ static void linear_unprepare(MgvKernelOp *o)
 
     mgv_dnnl_rows_free(&r);
     o->priv = NULL;
+}
+
+static int linear_declare(MgvKernelOp *o)
+{
+    o->reads_bf16 = o->writes_bf16 = mgv_cpu_is_bf16(o->dev);
+    return 0;
 }
 
 static int linear_prepare(MgvKernelOp *o)
@@ -182,11 +222,11 @@ static int linear_prepare(MgvKernelOp *o)
 static int linear_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
 {
     (void)job, (void)nb_jobs;
-    return mgv_dnnl_rows_run(o, o->priv, in[0], out, o->op->act);
+    return mgv_dnnl_rows_run(o, o->priv, in[0], out);
 }
 
 const MgvKernel mgv_linear_dnnl = {
-    .prepare = linear_prepare, .run = linear_dnnl, .unprepare = linear_unprepare, .threads_itself = 1,
+    .declare = linear_declare, .prepare = linear_prepare, .run = linear_dnnl, .unprepare = linear_unprepare, .threads_itself = 1,
 };
 
 /* ---- attention ---- */
@@ -194,6 +234,8 @@ const MgvKernel mgv_linear_dnnl = {
 /** Queries of a tile: their scores should stay in second-level cache. */
 #define SCORE_BYTES (256 << 10)
 #define MAX_QUERIES 64
+/** In bf16 keys come in multiples of this, the surplus being zero: with AMX, a remainder doubles the time. */
+#define KEY_STEP 32
 
 /** Products of a whole tile of queries or of the last one. */
 typedef struct Products {
@@ -204,6 +246,8 @@ typedef struct Attention {
     Products whole, last;
     MgvDnnlPrim *pack_keys, *pack_values;
     int tile, nb_tiles;         ///< queries of a tile
+    int keys;                   ///< that products see
+    int bf16;                   ///< products of bf16
     size_t key_bytes, value_bytes; ///< of one head in the layout of the products
     size_t packed_bytes;        ///< of scratch, for the keys and values of all heads
     size_t score_bytes, weight_bytes, query_bytes; ///< of scratch for a thread: scores; they in bf16; queries or results
@@ -225,12 +269,21 @@ static void attention_unprepare(MgvKernelOp *o)
     mgv_freep(&o->priv);
 }
 
+static int attention_declare(MgvKernelOp *o)
+{
+    if (mgv_cpu_is_bf16(o->dev)) {
+        o->reads_bf16  = 7;
+        o->writes_bf16 = 1;
+    }
+    return 0;
+}
+
 static int products_init(Products *p, const MgvKernelOp *o, int queries, const Products *like)
 {
     Attention *a = o->priv;
-    const int tokens = o->out.w, d = o->out.c / o->op->u.attention.heads;
-    const MgvDnnlMatmul scores = { queries, tokens, d, d, tokens, 0, 0 };
-    const MgvDnnlMatmul values = { queries, d, tokens, tokens, d, 0, 0 };
+    const int d = o->out.c / o->op->u.attention.heads;
+    const MgvDnnlMatmul scores = { queries, a->keys, d, d, a->keys, 0, 0, 0 };
+    const MgvDnnlMatmul values = { queries, d, a->keys, a->keys, d, 0, !a->bf16, 0 };
     size_t need;
     int ret = mgv_dnnl_matmul(&p->scores, o, &scores, like ? like->scores : NULL);
 
@@ -239,24 +292,23 @@ static int products_init(Products *p, const MgvKernelOp *o, int queries, const P
     if (ret < 0)
         return ret;
     need = MGV_MAX(mgv_dnnl_scratch_bytes(p->scores), mgv_dnnl_scratch_bytes(p->values));
-    if (mgv_dnnl_bf16(p->values))
-        a->weight_bytes = MGV_ALIGN_UP((size_t)a->tile * tokens * sizeof(uint16_t), MGV_ALIGNMENT);
     a->thread_bytes = MGV_MAX(a->thread_bytes, a->score_bytes + a->weight_bytes + a->query_bytes + need);
     return 0;
 }
 
 static int packing_init(Attention *a, const MgvKernelOp *o)
 {
-    const ptrdiff_t c = o->out.c, keys[] = { 1, c }, values[] = { c, 1 };
+    const ptrdiff_t d = o->out.c / o->op->u.attention.heads, keys[] = { 1, d }, values[] = { d, 1 };
+    const size_t plain = MGV_ALIGN_UP(a->keys * d * sizeof(float), MGV_ALIGNMENT);
     size_t need;
-    int ret = mgv_dnnl_reorder(&a->pack_keys, o, a->whole.scores, keys);
+    int ret = mgv_dnnl_reorder(&a->pack_keys, o, a->whole.scores, keys, a->bf16);
 
     if (ret >= 0)
-        ret = mgv_dnnl_reorder(&a->pack_values, o, a->whole.values, values);
+        ret = mgv_dnnl_reorder(&a->pack_values, o, a->whole.values, values, a->bf16);
     if (ret < 0)
         return ret;
     need = MGV_MAX(mgv_dnnl_scratch_bytes(a->pack_keys), mgv_dnnl_scratch_bytes(a->pack_values));
-    a->thread_bytes = MGV_MAX(a->thread_bytes, need);
+    a->thread_bytes = MGV_MAX(a->thread_bytes, plain + need);
     a->key_bytes = mgv_dnnl_weight_bytes(a->whole.scores);
     a->value_bytes = mgv_dnnl_weight_bytes(a->whole.values);
     a->packed_bytes = (a->key_bytes + a->value_bytes) * o->out.n * o->op->u.attention.heads;
@@ -271,13 +323,20 @@ static int attention_prepare(MgvKernelOp *o)
 
     if (!a)
         return mgv_cpu_no_memory(o);
+    a->bf16 = mgv_cpu_is_bf16(o->dev);
+    a->keys = a->bf16 ? MGV_ALIGN_UP(tokens, KEY_STEP) : tokens;
     a->tile = balanced(tokens, MGV_CLAMP(SCORE_BYTES / (tokens * sizeof(float)), 8, MAX_QUERIES));
     a->nb_tiles = (tokens + a->tile - 1) / a->tile;
-    a->score_bytes = MGV_ALIGN_UP((size_t)a->tile * tokens * sizeof(float), MGV_ALIGNMENT);
+    a->score_bytes = MGV_ALIGN_UP((size_t)a->tile * a->keys * sizeof(float), MGV_ALIGNMENT);
+    a->weight_bytes = a->bf16 ? MGV_ALIGN_UP((size_t)a->tile * a->keys * sizeof(uint16_t), MGV_ALIGNMENT) : 0;
     a->query_bytes = MGV_ALIGN_UP((size_t)a->tile * d * sizeof(float), MGV_ALIGNMENT);
     ret = products_init(&a->whole, o, a->tile, NULL);
     if (ret >= 0 && tokens < a->nb_tiles * a->tile)
         ret = products_init(&a->last, o, tokens - (a->nb_tiles - 1) * a->tile, &a->whole);
+    if (ret >= 0 && a->bf16 != (mgv_dnnl_bf16(a->whole.scores) && mgv_dnnl_bf16(a->whole.values))) {
+        mgv_err(o->log, "%s: oneDNN has no fast product of bf16 for %d tokens", o->op->name, tokens);
+        ret = MAGVIT_ERR(ENOTSUP);
+    }
     if (ret >= 0)
         ret = packing_init(a, o);
     if (ret < 0) {
@@ -289,7 +348,7 @@ static int attention_prepare(MgvKernelOp *o)
 }
 
 typedef struct AttentionRun {
-    const float *q, *k, *v;
+    const float *in[3]; ///< queries, keys, values
     float *out;
 } AttentionRun;
 
@@ -315,49 +374,76 @@ static int64_t head_offset(const MgvKernelOp *o, int head)
     return head / heads * (int64_t)o->out.w * o->out.c + head % heads * (o->out.c / heads);
 }
 
+/** Rows of one head of an input, one behind the other in the type of the products. */
+static void gather(void *dst, const MgvKernelOp *o, const AttentionRun *run, int which, int64_t at, int rows)
+{
+    const int d = o->out.c / o->op->u.attention.heads;
+    const ptrdiff_t c = o->out.c;
+
+    for (int i = 0; i < rows; i++) {
+        if (o->in16[which])
+            memcpy((uint16_t *)dst + (size_t)i * d, o->in16[which] + at + i * c, d * sizeof(uint16_t));
+        else if (((const Attention *)o->priv)->bf16)
+            mgv_cpu_bf16((uint16_t *)dst + (size_t)i * d, run->in[which] + at + i * c, d);
+        else
+            memcpy((float *)dst + (size_t)i * d, run->in[which] + at + i * c, d * sizeof(float));
+    }
+}
+
 /** Even tiles pack the keys of a head, odd ones the values. */
 static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Attention *a = o->priv;
-    const AttentionRun *run = arg;
-    const int64_t at = head_offset(o, tile / 2);
-    char *packed = packed_head(o, tile / 2);
+    const int d = o->out.c / o->op->u.attention.heads, tokens = o->out.w;
+    const size_t row = d * (a->bf16 ? sizeof(uint16_t) : sizeof(float));
+    char *plain = thread_scratch(o, thread), *packed = packed_head(o, tile / 2);
 
-    if (tile % 2)
-        return mgv_dnnl_execute(a->pack_values, thread, run->v + at, NULL, NULL, packed + a->key_bytes,
-                                thread_scratch(o, thread));
-    return mgv_dnnl_execute(a->pack_keys, thread, run->k + at, NULL, NULL, packed, thread_scratch(o, thread));
+    gather(plain, o, arg, 1 + tile % 2, head_offset(o, tile / 2), tokens);
+    memset(plain + tokens * row, 0, (a->keys - tokens) * row);
+    return mgv_dnnl_execute(tile % 2 ? a->pack_values : a->pack_keys, thread, plain, NULL, NULL,
+                            tile % 2 ? packed + a->key_bytes : packed,
+                            plain + MGV_ALIGN_UP(a->keys * d * sizeof(float), MGV_ALIGNMENT));
 }
 
-static void gather(float *restrict dst, const float *restrict src, int rows, int n, ptrdiff_t stride)
+/** Weights that are not yet divided by their sum, whose inverse goes to inv. */
+static void softmax(const MgvKernelOp *o, float *scores, uint16_t *weights, float *inv, int queries)
 {
-    for (int i = 0; i < rows; i++)
-        memcpy(dst + (size_t)i * n, src + i * stride, n * sizeof(*dst));
+    const Attention *a = o->priv;
+    const int tokens = o->out.w;
+    const float scale = 1.0f / sqrtf((float)(o->out.c / o->op->u.attention.heads));
+
+    for (int i = 0; i < queries; i++) {
+        float *row = scores + (size_t)i * a->keys;
+        uint16_t *row16 = a->bf16 ? weights + (size_t)i * a->keys : NULL;
+
+        inv[i] = 1.0f / mgv_cpu_softmax(row16, row, tokens, scale);
+        if (row16)
+            memset(row16 + tokens, 0, (a->keys - tokens) * sizeof(*row16));
+    }
 }
 
-static void gather_bf16(uint16_t *dst, const float *src, int rows, int n, ptrdiff_t stride)
+static void scatter_scaled(const MgvKernelOp *o, float *dst, int64_t at, float *src, const float *scale, int rows)
 {
-    for (int i = 0; i < rows; i++)
-        mgv_cpu_bf16(dst + (size_t)i * n, src + i * stride, n);
-}
+    const int n = o->out.c / o->op->u.attention.heads;
 
-static void scatter_scaled(float *restrict dst, const float *restrict src, const float *restrict scale, int rows,
-                           int n, ptrdiff_t stride)
-{
-    for (int i = 0; i < rows; i++)
+    for (int i = 0; i < rows; i++, src += n, at += o->out.c) {
         for (int j = 0; j < n; j++)
-            dst[i * stride + j] = src[(size_t)i * n + j] * scale[i];
+            src[j] *= scale[i];
+        if (dst)
+            memcpy(dst + at, src, n * sizeof(*src));
+        if (o->out16)
+            mgv_cpu_bf16(o->out16 + at, src, n);
+    }
 }
 
 static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Attention *a = o->priv;
     const AttentionRun *run = arg;
-    const int tokens = o->out.w, c = o->out.c, d = c / o->op->u.attention.heads;
-    const int head = tile / a->nb_tiles, first = tile % a->nb_tiles * a->tile;
+    const int tokens = o->out.w, head = tile / a->nb_tiles, first = tile % a->nb_tiles * a->tile;
     const int queries = MGV_MIN(a->tile, tokens - first);
     const Products *p = queries < a->tile ? &a->last : &a->whole;
-    const int64_t at = head_offset(o, head) + (int64_t)first * c;
+    const int64_t at = head_offset(o, head) + (int64_t)first * o->out.c;
     const char *packed = packed_head(o, head);
     float *scores = (float *)thread_scratch(o, thread), inv[MAX_QUERIES];
     uint16_t *weights = (uint16_t *)((char *)scores + a->score_bytes);
@@ -365,22 +451,15 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     char *scratch = (char *)q + a->query_bytes;
     int status;
 
-    if (mgv_dnnl_bf16(p->scores))
-        gather_bf16((uint16_t *)q, run->q + at, queries, d, c);
-    else
-        gather(q, run->q + at, queries, d, c);
+    gather(q, o, run, 0, at, queries);
     status = mgv_dnnl_execute(p->scores, thread, q, packed, NULL, scores, scratch);
     if (status)
         return status;
-    for (int i = 0; i < queries; i++) {
-        float *row = scores + (size_t)i * tokens;
-        inv[i] = 1.0f / mgv_cpu_softmax(row, tokens, 1.0f / sqrtf(d));
-        if (a->weight_bytes)
-            mgv_cpu_bf16(weights + (size_t)i * tokens, row, tokens);
-    }
-    status = mgv_dnnl_execute(p->values, thread, a->weight_bytes ? (const void *)weights : scores, packed + a->key_bytes, NULL, result, scratch);
+    softmax(o, scores, weights, inv, queries);
+    status = mgv_dnnl_execute(p->values, thread, a->bf16 ? (const void *)weights : scores, packed + a->key_bytes, NULL,
+                              result, scratch);
     if (!status)
-        scatter_scaled(run->out + at, result, inv, queries, d, c);
+        scatter_scaled(o, run->out, at, result, inv, queries);
     return status;
 }
 
@@ -388,7 +467,7 @@ static int attention_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN]
 {
     const Attention *a = o->priv;
     const int heads = o->out.n * o->op->u.attention.heads;
-    AttentionRun run = { in[0], in[1], in[2], out };
+    AttentionRun run = { { in[0], in[1], in[2] }, out };
     int ret = mgv_dnnl_tiles(o, "reorder", 2 * heads, pack_tile, &run);
 
     (void)job, (void)nb_jobs;
@@ -396,5 +475,6 @@ static int attention_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN]
 }
 
 const MgvKernel mgv_attention_dnnl = {
-    .prepare = attention_prepare, .run = attention_dnnl, .unprepare = attention_unprepare, .threads_itself = 1,
+    .declare = attention_declare, .prepare = attention_prepare, .run = attention_dnnl,
+    .unprepare = attention_unprepare, .threads_itself = 1,
 };

@@ -1,0 +1,168 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * What a device that multiplies in bf16 spends its time with besides products:
+ * functions that end in bf16, with the conversion of AVX512_BF16. Elsewhere the
+ * plain C of the other files does the same.
+ */
+
+#include "kernels/cpu.h"
+
+#if MGV_AVX512
+
+#include <immintrin.h>
+#include <math.h>
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+#define INLINE static inline __attribute__((always_inline)) TARGET
+#define LANES 16
+
+int mgv_avx512(void)
+{
+    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+/** All lanes below n. */
+INLINE __mmask16 first(size_t n)
+{
+    return n < LANES ? (__mmask16)((1u << n) - 1) : (__mmask16)0xffff;
+}
+
+INLINE void store_bf16(uint16_t *y, __mmask16 m, __m512 x)
+{
+    _mm256_mask_storeu_epi16(y, m, (__m256i)_mm512_cvtneps_pbh(x));
+}
+
+/** 2^x within 2 ulp; x is raised to -126, and NaN stays NaN. */
+INLINE __m512 exp2_ps(__m512 x)
+{
+    const __m512 n = _mm512_roundscale_ps(x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x), 0);
+    const __m512 r = _mm512_sub_ps(x, n);
+    __m512 p = _mm512_set1_ps(1.32647273e-3f);
+
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.67151299e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.55073358e-2f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.40222424e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93147004e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+/** x / (1 + 2^u) */
+INLINE __m512 gate(__m512 x, __m512 u)
+{
+    return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), exp2_ps(u)));
+}
+
+#define LOG2E 0x1.715476p0f
+
+INLINE __m512 activate(__m512 x, enum MgvAct act)
+{
+    if (act == MGV_ACT_SILU)
+        return gate(x, _mm512_mul_ps(x, _mm512_set1_ps(-LOG2E)));
+    if (act == MGV_ACT_GELU_TANH) { // -2 log2(e) sqrt(2/pi) (x + 0.044715 x^3)
+        const __m512 a = _mm512_set1_ps(-LOG2E * 0x1.988454p0f), b = _mm512_set1_ps(-LOG2E * 0x1.2444fap-4f);
+
+        return gate(x, _mm512_mul_ps(x, _mm512_fmadd_ps(_mm512_mul_ps(x, x), b, a)));
+    }
+    return x;
+}
+
+INLINE void act_loop(uint16_t *y, const float *x, size_t n, enum MgvAct act)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = first(n - i);
+
+        store_bf16(y + i, m, activate(_mm512_maskz_loadu_ps(m, x + i), act));
+    }
+}
+
+TARGET void mgv_avx512_act(uint16_t *restrict y, const float *restrict x, size_t n, enum MgvAct act)
+{
+    if (act == MGV_ACT_SILU)
+        act_loop(y, x, n, MGV_ACT_SILU);
+    else if (act == MGV_ACT_GELU_TANH)
+        act_loop(y, x, n, MGV_ACT_GELU_TANH);
+    else
+        act_loop(y, x, n, MGV_ACT_NONE);
+}
+
+TARGET float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, int n, float scale)
+{
+    const __m512 a = _mm512_set1_ps(scale * LOG2E);
+    __m512 top = _mm512_set1_ps(-INFINITY), top2 = top, b, sum = _mm512_setzero_ps(), sum2 = sum;
+    int i = 0;
+
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        top  = _mm512_max_ps(top, _mm512_loadu_ps(x + i));
+        top2 = _mm512_max_ps(top2, _mm512_loadu_ps(x + i + LANES));
+    }
+    for (; i < n; i += LANES)
+        top = _mm512_mask_max_ps(top, first(n - i), top, _mm512_maskz_loadu_ps(first(n - i), x + i));
+    b = _mm512_set1_ps(_mm512_reduce_max_ps(_mm512_max_ps(top, top2)));
+    for (i = 0; i + 2 * LANES <= n; i += 2 * LANES) {
+        const __m512 e  = exp2_ps(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), b), a));
+        const __m512 e2 = exp2_ps(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i + LANES), b), a));
+
+        _mm512_storeu_si512(y + i, (__m512i)_mm512_cvtne2ps_pbh(e2, e));
+        sum  = _mm512_add_ps(sum, e);
+        sum2 = _mm512_add_ps(sum2, e2);
+    }
+    for (; i < n; i += LANES) {
+        const __mmask16 m = first(n - i);
+        const __m512 e = exp2_ps(_mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), b), a));
+
+        store_bf16(y + i, m, e);
+        sum = _mm512_mask_add_ps(sum, m, sum, e);
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(sum, sum2));
+}
+
+/** y = act((x - offset) * scale + bias), one value a column. */
+INLINE void affine_loop(uint16_t *y, const float *x, int64_t n, int span, const float *coef, enum MgvAct act)
+{
+    for (int64_t at = 0; at < n; at += span) {
+        const int len = MGV_MIN(span, n - at);
+
+        for (int k = 0; k < len; k += LANES) {
+            const __mmask16 m = first(len - k);
+            const __m512 d = _mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + at + k), _mm512_maskz_loadu_ps(m, coef + k));
+            const __m512 v = _mm512_fmadd_ps(d, _mm512_maskz_loadu_ps(m, coef + span + k),
+                                             _mm512_maskz_loadu_ps(m, coef + 2 * span + k));
+
+            store_bf16(y + at + k, m, activate(v, act));
+        }
+    }
+}
+
+TARGET void mgv_avx512_affine(uint16_t *restrict y, const float *restrict x, int64_t n, int span,
+                              const float *restrict coef, enum MgvAct act)
+{
+    if (act == MGV_ACT_SILU)
+        affine_loop(y, x, n, span, coef, MGV_ACT_SILU);
+    else if (act == MGV_ACT_GELU_TANH)
+        affine_loop(y, x, n, span, coef, MGV_ACT_GELU_TANH);
+    else
+        affine_loop(y, x, n, span, coef, MGV_ACT_NONE);
+}
+
+#endif /* MGV_AVX512 */
