@@ -95,6 +95,8 @@ float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, int n, f
 /** y = act((x - coef[0]) * coef[1] + coef[2]) over rows of span values, as many of each coefficient, n values in all. */
 void mgv_avx512_affine(uint16_t *restrict y, const float *restrict x, int64_t n, int span, const float *restrict coef,
                        enum MgvAct act);
+/** Mean of each of span columns of rows * span floats, sum of differences from it, sum of their squares. */
+void mgv_avx512_column_stats(float *restrict stat, const float *restrict x, int64_t rows, int span);
 #endif
 
 /** First of a job's share of n items. */
@@ -129,6 +131,12 @@ MGV_INLINE int mgv_cpu_is_bf16(const MgvDevice *dev)
 {
     return dev->precision == MAGVIT_PRECISION_BF16;
 }
+
+/** y[i] += x[i] */
+void mgv_cpu_add(float *restrict y, const float *restrict x, size_t n);
+
+/** LAYER_NORM o of rows of x; y may be x. y16: NULL, or for the same in bf16. */
+void mgv_cpu_layer_norm(const MgvKernelOp *o, float *y, uint16_t *y16, const float *x, int64_t rows);
 
 /** Override ADD, ACT, GROUP_NORM, LAYER_NORM, POOL and UPSAMPLE. */
 void mgv_cpu_kernels(MgvKernelTable table);

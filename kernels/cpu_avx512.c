@@ -67,10 +67,13 @@ INLINE __m512 exp2_ps(__m512 x)
     return _mm512_scalef_ps(p, n);
 }
 
-/** x / (1 + 2^u) */
+/** x / (1 + 2^u): one step of Newton's method is exact enough for bf16, and a division takes twice as long. */
 INLINE __m512 gate(__m512 x, __m512 u)
 {
-    return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), exp2_ps(u)));
+    const __m512 d = _mm512_add_ps(_mm512_set1_ps(1.0f), exp2_ps(_mm512_min_ps(_mm512_set1_ps(126.0f), u)));
+    const __m512 r = _mm512_rcp14_ps(d);
+
+    return _mm512_mul_ps(x, _mm512_mul_ps(r, _mm512_fnmadd_ps(d, r, _mm512_set1_ps(2.0f))));
 }
 
 #define LOG2E 0x1.715476p0f
@@ -163,6 +166,47 @@ TARGET void mgv_avx512_affine(uint16_t *restrict y, const float *restrict x, int
         affine_loop(y, x, n, span, coef, MGV_ACT_GELU_TANH);
     else
         affine_loop(y, x, n, span, coef, MGV_ACT_NONE);
+}
+
+INLINE void deviate(__m512 *rest, __m512 *squares, __m512 d)
+{
+    *rest    = _mm512_add_ps(*rest, d);
+    *squares = _mm512_fmadd_ps(d, d, *squares);
+}
+
+/** mgv_avx512_column_stats() of up to 16 columns. */
+INLINE void stats_16(float *stat, const float *x, int64_t rows, int span, __mmask16 m)
+{
+    const __m512 zero = _mm512_setzero_ps();
+    __m512 sum[4] = { zero, zero, zero, zero }, rest[4] = { zero, zero, zero, zero };
+    __m512 squares[4] = { zero, zero, zero, zero }, mean;
+    int64_t i = 0;
+
+    for (; i + 4 <= rows; i += 4)
+        for (int j = 0; j < 4; j++)
+            sum[j] = _mm512_add_ps(sum[j], _mm512_maskz_loadu_ps(m, x + (i + j) * span));
+    for (; i < rows; i++)
+        sum[0] = _mm512_add_ps(sum[0], _mm512_maskz_loadu_ps(m, x + i * span));
+    mean = _mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3]));
+    mean = _mm512_div_ps(mean, _mm512_set1_ps((float)rows));
+    for (i = 0; i + 4 <= rows; i += 4)
+        for (int j = 0; j < 4; j++)
+            deviate(&rest[j], &squares[j], _mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + (i + j) * span), mean));
+    for (; i < rows; i++)
+        deviate(&rest[0], &squares[0], _mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i * span), mean));
+    for (int j = 1; j < 4; j++) {
+        rest[0] = _mm512_add_ps(rest[0], rest[j]);
+        squares[0] = _mm512_add_ps(squares[0], squares[j]);
+    }
+    _mm512_mask_storeu_ps(stat, m, mean);
+    _mm512_mask_storeu_ps(stat + span, m, rest[0]);
+    _mm512_mask_storeu_ps(stat + 2 * span, m, squares[0]);
+}
+
+TARGET void mgv_avx512_column_stats(float *restrict stat, const float *restrict x, int64_t rows, int span)
+{
+    for (int k = 0; k < span; k += LANES)
+        stats_16(stat + k, x + k, rows, span, first(span - k));
 }
 
 #endif /* MGV_AVX512 */

@@ -56,6 +56,12 @@ static void group_norm_unprepare(MgvKernelOp *o)
     mgv_freep(&o->priv);
 }
 
+static int norm_declare(MgvKernelOp *o)
+{
+    o->writes_bf16 = mgv_cpu_is_bf16(o->dev);
+    return 0;
+}
+
 static int group_norm_prepare(MgvKernelOp *o)
 {
     const int64_t c = o->out.c, sample = (int64_t)o->out.t * o->out.h * o->out.w * c;
@@ -112,6 +118,17 @@ MGV_CLONES static void column_stats(float *restrict stat, const float *restrict 
     }
 }
 
+static void chunk_stats(float *restrict stat, const float *restrict x, int64_t n, int span)
+{
+#if MGV_AVX512
+    if (n % span == 0 && mgv_avx512()) {
+        mgv_avx512_column_stats(stat, x, n / span, span);
+        return;
+    }
+#endif
+    column_stats(stat, x, n, span);
+}
+
 /** y = (x - offset) * scale + bias with one value a column. */
 MGV_CLONES static void affine(float *restrict y, const float *restrict x, int64_t n, int span,
                               const float *restrict coef)
@@ -126,6 +143,28 @@ MGV_CLONES static void affine(float *restrict y, const float *restrict x, int64_
     }
     for (int k = 0; k < n % span; k++)
         y[rows * span + k] = (x[rows * span + k] - offset[k]) * scale[k] + bias[k];
+}
+
+static float act_of(float x, enum MgvAct act)
+{
+    return act == MGV_ACT_SILU ? mgv_siluf(x) : act == MGV_ACT_GELU_TANH ? mgv_geluf(x) : x;
+}
+
+/** y = act((x - offset) * scale + bias) in bf16. */
+static void affine_bf16(uint16_t *restrict y, const float *restrict x, int64_t n, int span, const float *restrict coef,
+                        enum MgvAct act)
+{
+#if MGV_AVX512
+    if (mgv_avx512()) {
+        mgv_avx512_affine(y, x, n, span, coef, act);
+        return;
+    }
+#endif
+    for (int64_t i = 0; i < n; i++) {
+        const int k = i % span;
+
+        y[i] = mgv_bf16(act_of((x[i] - coef[k]) * coef[span + k] + coef[2 * span + k], act));
+    }
 }
 
 /** Mean and squared deviations of a set that grows by sets of n values. */
@@ -192,8 +231,8 @@ static int group_norm_cpu(const MgvKernelOp *o, const void *const in[MGV_MAX_IN]
         for (int i = 0; i < all; i++) {
             const int64_t at = i % nb_chunks * g->chunk;
 
-            column_stats(stats + i * g->stat_floats, (const float *)in[0] + i / nb_chunks * sample + at,
-                         MGV_MIN(g->chunk, sample - at), g->span);
+            chunk_stats(stats + i * g->stat_floats, (const float *)in[0] + i / nb_chunks * sample + at,
+                        MGV_MIN(g->chunk, sample - at), g->span);
         }
 #pragma omp for
         for (int n = 0; n < o->out.n; n++)
@@ -201,18 +240,24 @@ static int group_norm_cpu(const MgvKernelOp *o, const void *const in[MGV_MAX_IN]
 #pragma omp for
         for (int i = 0; i < all; i++) {
             const int64_t at = i % nb_chunks * g->chunk, len = MGV_MIN(g->chunk, sample - at);
-            float *y = (float *)out + i / nb_chunks * sample + at;
+            const float *x = (const float *)in[0] + i / nb_chunks * sample + at;
+            const float *coef = coefs + i / nb_chunks * g->affine_floats;
 
-            affine(y, (const float *)in[0] + i / nb_chunks * sample + at, len, g->span,
-                   coefs + i / nb_chunks * g->affine_floats);
-            mgv_cpu_act(y, len, o->op->act);
+            if (o->out16)
+                affine_bf16(o->out16 + i / nb_chunks * sample + at, x, len, g->span, coef, o->op->act);
+            if (out) {
+                float *y = (float *)out + i / nb_chunks * sample + at;
+
+                affine(y, x, len, g->span, coef);
+                mgv_cpu_act(y, len, o->op->act);
+            }
         }
     }
     return 0;
 }
 
 const MgvKernel mgv_group_norm_cpu = {
-    .prepare = group_norm_prepare, .run = group_norm_cpu, .unprepare = group_norm_unprepare, .threads_itself = 1,
+    .declare = norm_declare, .prepare = group_norm_prepare, .run = group_norm_cpu, .unprepare = group_norm_unprepare, .threads_itself = 1,
 };
 
 /* ---- layer norm ---- */
@@ -228,6 +273,12 @@ static void layer_norm_unprepare(MgvKernelOp *o)
     mgv_freep(&o->priv);
 }
 
+/** A row of float32, for the threads that are not asked for it. */
+static size_t layer_norm_row_bytes(const MgvKernelOp *o)
+{
+    return MGV_ALIGN_UP(o->out.c * sizeof(float), MGV_ALIGNMENT);
+}
+
 static int layer_norm_prepare(MgvKernelOp *o)
 {
     float **w = o->priv = mgv_calloc(2, sizeof(*w));
@@ -237,10 +288,11 @@ static int layer_norm_prepare(MgvKernelOp *o)
         return mgv_cpu_no_memory(o);
     }
     o->weight_bytes = 2 * o->out.c * sizeof(float);
+    o->scratch_bytes = o->out_f32 ? 0 : o->dev->threads * layer_norm_row_bytes(o);
     return 0;
 }
 
-MGV_CLONES static void layer_norm_row(float *restrict y, const float *restrict x, int n, float eps,
+MGV_CLONES static void layer_norm_row(float *y, const float *x, int n, float eps,
                                       const float *restrict scale, const float *restrict bias)
 {
     float sum = 0.0f, rest = 0.0f, squares = 0.0f, mean, rstd;
@@ -263,16 +315,28 @@ MGV_CLONES static void layer_norm_row(float *restrict y, const float *restrict x
         y[i] = (x[i] - mean - rest) * rstd * scale[i] + bias[i];
 }
 
+void mgv_cpu_layer_norm(const MgvKernelOp *o, float *y, uint16_t *y16, const float *x, int64_t rows)
+{
+    const int64_t c = o->out.c;
+    float *const *w = o->priv;
+
+    for (int64_t i = 0; i < rows; i++) {
+        layer_norm_row(y + i * c, x + i * c, c, o->op->u.norm.eps, w[0], w[1]);
+        if (y16)
+            mgv_cpu_bf16(y16 + i * c, y + i * c, c);
+    }
+}
+
 static int layer_norm_cpu(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
 {
     const int64_t c = o->out.c, rows = mgv_shape_elements(o->out) / c, end = mgv_share(rows, job + 1, nb_jobs);
-    float *const *w = o->priv;
 
     for (int64_t i = mgv_share(rows, job, nb_jobs); i < end; i++)
-        layer_norm_row((float *)out + i * c, (const float *)in[0] + i * c, c, o->op->u.norm.eps, w[0], w[1]);
+        mgv_cpu_layer_norm(o, out ? (float *)out + i * c : (float *)((char *)o->scratch + job * layer_norm_row_bytes(o)),
+                           o->out16 ? o->out16 + i * c : NULL, (const float *)in[0] + i * c, 1);
     return 0;
 }
 
 const MgvKernel mgv_layer_norm_cpu = {
-    .prepare = layer_norm_prepare, .run = layer_norm_cpu, .unprepare = layer_norm_unprepare,
+    .declare = norm_declare, .prepare = layer_norm_prepare, .run = layer_norm_cpu, .unprepare = layer_norm_unprepare,
 };

@@ -187,6 +187,18 @@ MGV_CLONES static void sum(float *restrict out, const float *a, const float *b, 
         out[i] = a[i] + b[i];
 }
 
+MGV_CLONES static void accumulate(float *restrict y, const float *restrict x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+void mgv_cpu_add(float *restrict y, const float *restrict x, size_t n)
+{
+    accumulate(y, x, n);
+}
+
 static int add_prepare(MgvKernelOp *o)
 {
     if (!o->op->weight[0])

@@ -85,23 +85,58 @@ MGV_CLONES static void double_pixels(float *restrict y, const float *restrict x,
     }
 }
 
+static int upsample_declare(MgvKernelOp *o)
+{
+    o->writes_bf16 = mgv_cpu_is_bf16(o->dev);
+    return 0;
+}
+
+/** Input row that output row r repeats. */
+static int64_t source_row(const MgvKernelOp *o, int64_t r)
+{
+    const MgvShape is = o->in[0], os = o->out;
+    const int h = r % os.h, t = r / os.h % os.t, n = r / os.h / os.t;
+
+    return ((int64_t)n * is.t + t / o->op->u.resample.ft) * is.h + h / o->op->u.resample.fh;
+}
+
+static void upsample_row_bf16(const MgvKernelOp *o, uint16_t *y, const float *x)
+{
+    const int c = o->in[0].c, fw = o->op->u.resample.fw;
+
+    for (int i = 0; i < o->in[0].w; i++, x += c, y += fw * c) {
+        mgv_cpu_bf16(y, x, c);
+        if (fw == 2)
+            memcpy(y + c, y, c * sizeof(*y));
+    }
+}
+
 static int upsample_cpu(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
 {
     const MgvShape is = o->in[0], os = o->out;
-    const int ft = o->op->u.resample.ft, fh = o->op->u.resample.fh, fw = o->op->u.resample.fw;
-    const int64_t rows = (int64_t)os.n * os.t * os.h, end = mgv_share(rows, job + 1, nb_jobs);
+    const int64_t rows = (int64_t)os.n * os.t * os.h, end = mgv_share(rows, job + 1, nb_jobs), row = (int64_t)os.w * os.c;
+    int64_t last = -1;
 
     for (int64_t r = mgv_share(rows, job, nb_jobs); r < end; r++) {
-        const int h = r % os.h, t = r / os.h % os.t, n = r / os.h / os.t;
-        const float *x = (const float *)in[0] + (((int64_t)n * is.t + t / ft) * is.h + h / fh) * is.w * is.c;
-        float *y = (float *)out + r * os.w * os.c;
+        const int64_t from = source_row(o, r);
+        const float *x = (const float *)in[0] + from * is.w * is.c;
+        float *y = (float *)out + r * row;
 
-        if (fw == 2)
+        if (o->out16) {
+            if (from == last)
+                memcpy(o->out16 + r * row, o->out16 + (r - 1) * row, row * sizeof(*o->out16));
+            else
+                upsample_row_bf16(o, o->out16 + r * row, x);
+        }
+        if (out && from == last)
+            memcpy(y, y - row, row * sizeof(*y));
+        else if (out && o->op->u.resample.fw == 2)
             double_pixels(y, x, is.w, is.c);
-        else
-            memcpy(y, x, (size_t)os.w * os.c * sizeof(*y));
+        else if (out)
+            memcpy(y, x, row * sizeof(*y));
+        last = from;
     }
     return 0;
 }
 
-const MgvKernel mgv_upsample_cpu = { .run = upsample_cpu };
+const MgvKernel mgv_upsample_cpu = { .declare = upsample_declare, .run = upsample_cpu };

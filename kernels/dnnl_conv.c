@@ -94,17 +94,16 @@ static void choose_tiles(Conv *c, const MgvKernelOp *o)
     c->nb_bands = parts(s.h, c->band);
 }
 
-static int prepare_kernel3(MgvKernelOp *o, const float *weights)
+/** Tiles and the primitive for whole ones, by which it shows whether oneDNN has fast code for bf16. */
+static int declare_kernel3(MgvKernelOp *o)
 {
     Conv *c = o->priv;
     const MgvShape s = o->in[0];
-    const ptrdiff_t strides[] = { (ptrdiff_t)s.c * 27, 27, 9, 3, 1 };
-    MgvDnnlConv conv = { 1, 0, s.w, s.c, o->out.c, !!c->bias };
-    size_t prim_bytes;
-    int ret, rest;
+    MgvDnnlConv conv = { 1, 0, s.w, s.c, o->out.c, !!o->op->weight[1] };
+    int ret;
 
-    /* Whether there is fast code for bf16 shows when a primitive was made, and half the bytes make larger bands. */
-    c->element = o->dev->precision == MAGVIT_PRECISION_BF16 ? sizeof(uint16_t) : sizeof(float);
+    /* half the bytes make larger bands */
+    c->element = mgv_cpu_is_bf16(o->dev) ? sizeof(uint16_t) : sizeof(float);
     choose_tiles(c, o);
     conv.h = c->band;
     if ((ret = mgv_dnnl_conv(&c->whole, o, &conv, NULL)) < 0)
@@ -114,12 +113,22 @@ static int prepare_kernel3(MgvKernelOp *o, const float *weights)
         c->element = sizeof(float);
         choose_tiles(c, o);
         conv.h = c->band;
-        if ((ret = mgv_dnnl_conv(&c->whole, o, &conv, NULL)) < 0)
-            return ret;
+        ret = mgv_dnnl_conv(&c->whole, o, &conv, NULL);
     }
-    prim_bytes = mgv_dnnl_scratch_bytes(c->whole);
-    if ((rest = s.h - (c->nb_bands - 1) * c->band) < c->band) {
-        conv.h = rest;
+    o->reads_bf16 = c->element < sizeof(float);
+    return ret;
+}
+
+static int prepare_kernel3(MgvKernelOp *o, const float *weights)
+{
+    Conv *c = o->priv;
+    const MgvShape s = o->in[0];
+    const ptrdiff_t strides[] = { (ptrdiff_t)s.c * 27, 27, 9, 3, 1 };
+    MgvDnnlConv conv = { 1, s.h - (c->nb_bands - 1) * c->band, s.w, s.c, o->out.c, !!c->bias };
+    size_t prim_bytes = mgv_dnnl_scratch_bytes(c->whole);
+    int ret;
+
+    if (conv.h < c->band) {
         if ((ret = mgv_dnnl_conv(&c->last, o, &conv, c->whole)) < 0)
             return ret;
         prim_bytes = MGV_MAX(prim_bytes, mgv_dnnl_scratch_bytes(c->last));
@@ -133,12 +142,29 @@ static int prepare_kernel3(MgvKernelOp *o, const float *weights)
     return 0;
 }
 
+static int conv3d_declare(MgvKernelOp *o)
+{
+    int ret = 0;
+
+    o->priv = mgv_calloc(1, sizeof(Conv));
+    if (!o->priv)
+        return mgv_cpu_no_memory(o);
+    o->fuses = 1u << MGV_OP_ADD;
+    if (o->op->u.conv.k == 1)
+        o->reads_bf16 = o->writes_bf16 = mgv_cpu_is_bf16(o->dev);
+    else
+        ret = declare_kernel3(o);
+    if (ret < 0)
+        conv3d_unprepare(o);
+    return ret;
+}
+
 static int conv3d_prepare(MgvKernelOp *o)
 {
     const MgvOp *op = o->op;
     const MgvShape s = o->in[0];
-    Conv *c = o->priv = mgv_calloc(1, sizeof(*c));
-    float *weights = c ? mgv_host_weight(o, 0) : NULL;
+    Conv *c = o->priv;
+    float *weights = mgv_host_weight(o, 0);
     int ret;
 
     if (!weights || (op->weight[1] && !(c->bias = mgv_host_weight(o, 1)))) {
@@ -165,17 +191,19 @@ static int padded(int i, int n, enum MgvPad pad)
     return n == 1 ? 0 : i < 0 ? -i : 2 * (n - 1) - i;
 }
 
-/** Copy n values in the type that the primitive reads. */
-static void copy(char *dst, const float *src, size_t n, size_t element)
+/** Copy n values from index at of the input, in the type that the primitive reads. */
+static void copy(char *dst, const MgvKernelOp *o, const float *in, size_t at, size_t n)
 {
-    if (element < sizeof(float))
-        mgv_cpu_bf16((uint16_t *)dst, src, n);
+    if (o->in16[0])
+        memcpy(dst, o->in16[0] + at, n * sizeof(*o->in16[0]));
+    else if (((const Conv *)o->priv)->element < sizeof(float))
+        mgv_cpu_bf16((uint16_t *)dst, in + at, n);
     else
-        memcpy(dst, src, n * sizeof(*src));
+        memcpy(dst, in + at, n * sizeof(*in));
 }
 
-/** Copy rows [first-1, first+rows+1) of a plane with padding. plane: NULL is zero. */
-static void pad_plane(char *dst, const float *plane, const MgvKernelOp *o, int first, int rows)
+/** Copy rows [first-1, first+rows+1) of a plane with padding. plane: its number among all samples' planes; < 0: zeros. */
+static void pad_plane(char *dst, const MgvKernelOp *o, const float *in, int64_t plane, int first, int rows)
 {
     const size_t element = ((const Conv *)o->priv)->element;
     const enum MgvPad pad = o->op->u.conv.pad;
@@ -185,13 +213,12 @@ static void pad_plane(char *dst, const float *plane, const MgvKernelOp *o, int f
 
     for (int i = -1; i <= rows; i++, dst += size + 2 * cell) {
         const int from = padded(first + i, o->in[0].h, pad);
-        const float *src = plane + (size_t)MGV_MAX(from, 0) * row;
 
-        if (!plane || from < 0) {
+        if (plane < 0 || from < 0) {
             memset(dst, 0, size + 2 * cell);
             continue;
         }
-        copy(dst + cell, src, row, element);
+        copy(dst + cell, o, in, (plane * o->in[0].h + from) * row, row);
         if (left < 0) {
             memset(dst, 0, cell);
             memset(dst + cell + size, 0, cell);
@@ -210,7 +237,7 @@ static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const int first = tile % c->nb_bands * c->band, rows = MGV_MIN(c->band, s.h - first);
     const int t0 = tile / c->nb_bands % c->nb_spans * c->span, planes = MGV_MIN(c->span, s.t - t0);
     const int64_t n = tile / c->nb_bands / c->nb_spans;
-    const size_t in_plane = (size_t)s.h * s.w * s.c, padded_plane = (size_t)(rows + 2) * (s.w + 2) * s.c * c->element;
+    const size_t padded_plane = (size_t)(rows + 2) * (s.w + 2) * s.c * c->element;
     const MgvDnnlPrim *prim = rows < c->band ? c->last : c->whole;
     char *scratch = (char *)o->scratch + thread * c->thread_bytes;
 
@@ -220,13 +247,15 @@ static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
         float *y = run->out + (((n * s.t + t0 + i - 2) * s.h + first) * s.w) * o->out.c;
         int status;
 
-        pad_plane(pad, from < 0 ? NULL : run->in + (n * s.t + from) * in_plane, o, first, rows);
+        pad_plane(pad, o, run->in, from < 0 ? -1 : n * s.t + from, first, rows);
         if (i < 2)
             continue;
         status = mgv_dnnl_execute(prim, thread, pad - 2 * padded_plane, c->weights, c->bias, y, scratch + c->pad_bytes);
         if (status)
             return status;
         mgv_cpu_act(y, (size_t)rows * s.w * o->out.c, o->op->act);
+        if (o->residual)
+            mgv_cpu_add(y, o->residual + (y - run->out), (size_t)rows * s.w * o->out.c);
     }
     return 0;
 }
@@ -243,5 +272,5 @@ static int conv3d_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], v
 }
 
 const MgvKernel mgv_conv3d_dnnl = {
-    .prepare = conv3d_prepare, .run = conv3d_dnnl, .unprepare = conv3d_unprepare, .threads_itself = 1,
+    .declare = conv3d_declare, .prepare = conv3d_prepare, .run = conv3d_dnnl, .unprepare = conv3d_unprepare, .threads_itself = 1,
 };

@@ -67,7 +67,7 @@ static void rows_scratch(MgvDnnlRows *r, MgvKernelOp *o)
 
     if (bf16 != (int)(o->in_bf16 & 1))
         r->x_bytes = MGV_ALIGN_UP(r->tile * r->cin * x_size, MGV_ALIGNMENT);
-    if (!r->y_bf16 && !o->out_f32)
+    if (!r->y_bf16 && (!o->out_f32 || o->norm))
         r->y_bytes = MGV_ALIGN_UP(r->tile * r->cout * sizeof(float), MGV_ALIGNMENT);
     r->thread_bytes += r->x_bytes + r->y_bytes;
 }
@@ -156,6 +156,26 @@ static const void *rows_in(const MgvKernelOp *o, const RowsRun *run, int64_t fir
     return scratch;
 }
 
+/** What comes after the products of n rows, which lie in y. */
+static void rows_out(const MgvKernelOp *o, const RowsRun *run, float *y, int64_t first, int n)
+{
+    const int64_t at = first * run->r->cout;
+    const size_t values = (size_t)n * run->r->cout;
+    uint16_t *y16 = o->out16 ? o->out16 + at : NULL;
+
+    if (!run->y && !o->norm) {
+        mgv_cpu_act_bf16(y16, y, values, o->op->act);
+        return;
+    }
+    mgv_cpu_act(y, values, o->op->act);
+    if (o->residual)
+        mgv_cpu_add(y, o->residual + at, values);
+    if (o->norm)
+        mgv_cpu_layer_norm(o->norm, run->y ? run->y + at : y, y16, y, n);
+    else if (y16)
+        mgv_cpu_bf16(y16, y, values);
+}
+
 static int rows_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const RowsRun *run = arg;
@@ -163,21 +183,14 @@ static int rows_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const int64_t first = (int64_t)tile * r->tile, n = MGV_MIN(r->tile, r->rows - first);
     char *scratch = (char *)o->scratch + thread * r->thread_bytes;
     const void *x = rows_in(o, run, first, n, scratch);
-    uint16_t *y16 = o->out16 ? o->out16 + first * r->cout : NULL;
-    float *y = run->y ? run->y + first * r->cout : (float *)(scratch + r->x_bytes);
+    float *y = run->y && !o->norm ? run->y + first * r->cout : (float *)(scratch + r->x_bytes);
     int status = mgv_dnnl_execute(n < r->tile ? r->last : r->whole, thread, x, r->weights, r->bias,
-                                  r->y_bf16 ? (void *)y16 : y, scratch + r->x_bytes + r->y_bytes);
+                                  r->y_bf16 ? (void *)(o->out16 + first * r->cout) : y,
+                                  scratch + r->x_bytes + r->y_bytes);
 
-    if (status || r->y_bf16)
-        return status;
-    if (run->y) {
-        mgv_cpu_act(y, n * r->cout, o->op->act);
-        if (y16)
-            mgv_cpu_bf16(y16, y, n * r->cout);
-    } else {
-        mgv_cpu_act_bf16(y16, y, n * r->cout, o->op->act);
-    }
-    return 0;
+    if (!status && !r->y_bf16)
+        rows_out(o, run, y, first, n);
+    return status;
 }
 
 int mgv_dnnl_rows_run(const MgvKernelOp *o, const MgvDnnlRows *r, const float *x, float *y)
@@ -200,6 +213,7 @@ static void linear_unprepare(MgvKernelOp *o)
 static int linear_declare(MgvKernelOp *o)
 {
     o->reads_bf16 = o->writes_bf16 = mgv_cpu_is_bf16(o->dev);
+    o->fuses = 1u << MGV_OP_ADD | 1u << MGV_OP_LAYER_NORM;
     return 0;
 }
 

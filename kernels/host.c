@@ -51,16 +51,21 @@ typedef struct MgvWorker {
 
 /** Forms of a tensor in memory. Inputs and outputs are the plan's own, the rest is the device's while a plan runs. */
 enum { OWN, F32, BF16, NB_FORMS };
+/** Ways to run: op by op, which a tap needs, or fused ops in one. */
+enum { SINGLE, FUSED, NB_WAYS };
+
+typedef MgvTensorInfo *Forms[NB_FORMS]; ///< of the plan's tensors, one allocation; size 0: not in this form
 
 struct MgvExec {
     MgvDevice *dev;
     const MgvPlan *plan;
     MgvKernelOp *ops;        ///< one for each of the plan's, nb_ops of them set up
     int nb_ops;
-    MgvTensorInfo *form[NB_FORMS]; ///< of the plan's tensors, one allocation; size 0: not in this form
+    int *last;               ///< of each op: the last of those that are fused with it, itself if none are
+    Forms form[NB_WAYS];
     uint8_t *own;
     size_t own_size;
-    size_t shared_size, scratch_bytes; ///< of the device's arena: tensors, and behind them scratch
+    size_t shared_size[NB_WAYS], scratch_bytes; ///< of the device's arena: tensors, and behind them scratch
     size_t grown;            ///< by how much the device's arena had to grow
     MgvTapFn *tap;
     void *tap_opaque;
@@ -256,11 +261,57 @@ static int no_memory(const MgvDevice *dev, const MgvPlan *plan, size_t bytes, co
     return MAGVIT_ERR(ENOMEM);
 }
 
-/** Which forms a tensor needs: bf16 if an op would round it anyway and its writer can, float if anyone reads that. */
-static void tensor_forms(MgvExec *exec, MgvT x, int is_own, size_t elements)
+static int is_in(MgvT x, const MgvT *list, int nb)
 {
+    while (nb > 0 && list[nb - 1] != x)
+        nb--;
+    return nb > 0;
+}
+
+static int is_own(const MgvPlan *p, MgvT x)
+{
+    return is_in(x, p->inputs, p->nb_inputs) || is_in(x, p->outputs, p->nb_outputs);
+}
+
+/** Is op i + 1 of this type, and alone in reading what op i writes, and once? */
+static int feeds(const MgvPlan *p, int i, enum MgvOpType type)
+{
+    const MgvT x = p->ops[i].out;
+    int readers = 0;
+
+    if (i + 1 >= p->nb_ops || p->ops[i + 1].type != type || is_own(p, x))
+        return 0;
+    for (int j = 0; j < p->nb_ops; j++)
+        for (int k = 0; k < MGV_MAX_IN; k++)
+            readers += (p->ops[j].in[k] == x) * (j == i + 1 ? 1 : 2);
+    return readers == 1;
+}
+
+static void fuse_ops(MgvExec *exec)
+{
+    const MgvPlan *p = exec->plan;
+
+    for (int i = 0; i < exec->nb_ops; i++) {
+        MgvKernelOp *o = &exec->ops[i];
+
+        exec->last[i] = i;
+        if (!(o->fuses >> MGV_OP_ADD & 1) || !feeds(p, i, MGV_OP_ADD) || p->ops[i + 1].in[1] < 0)
+            continue;
+        exec->last[i] = i + 1;
+        if (!(o->fuses >> MGV_OP_LAYER_NORM & 1) || !feeds(p, i + 1, MGV_OP_LAYER_NORM))
+            continue;
+        exec->last[i] = i + 2;
+        o->norm = &exec->ops[i + 2];
+    }
+}
+
+/** Which forms a tensor needs: bf16 if an op would round it anyway and its writer can, float if anyone reads that. */
+static void tensor_forms(MgvExec *exec, MgvT x, Forms form)
+{
+    const size_t elements = mgv_shape_elements(exec->plan->tensors[x].shape);
     const MgvKernelOp *writer = NULL;
-    int floats = is_own, bf16 = 0;
+    const int own = is_own(exec->plan, x);
+    int floats = own, bf16 = 0;
 
     for (int i = 0; i < exec->nb_ops; i++) {
         const MgvKernelOp *o = &exec->ops[i];
@@ -275,47 +326,61 @@ static void tensor_forms(MgvExec *exec, MgvT x, int is_own, size_t elements)
         floats = 1;
         bf16 = 0;
     }
-    exec->form[OWN][x].size  = is_own ? elements * sizeof(float) : 0;
-    exec->form[F32][x].size  = floats && !is_own ? elements * sizeof(float) : 0;
-    exec->form[BF16][x].size = bf16 ? elements * sizeof(uint16_t) : 0;
+    form[OWN][x].size  = own ? elements * sizeof(float) : 0;
+    form[F32][x].size  = floats && !own ? elements * sizeof(float) : 0;
+    form[BF16][x].size = bf16 ? elements * sizeof(uint16_t) : 0;
 }
 
-static int is_in(MgvT x, const MgvT *list, int nb)
+/** What lies between fused ops has no form, and what the last of them writes lives from the first on. */
+static void fuse_forms(MgvExec *exec, Forms form)
 {
-    while (nb > 0 && list[nb - 1] != x)
-        nb--;
-    return nb > 0;
+    for (int i = 0; i < exec->nb_ops; i++) {
+        for (int j = i; j < exec->last[i]; j++)
+            for (int k = 0; k < NB_FORMS; k++)
+                form[k][exec->ops[j].op->out].size = 0;
+        for (int k = 0; exec->last[i] > i && k < NB_FORMS; k++)
+            form[k][exec->ops[exec->last[i]].op->out].first = i;
+    }
+}
+
+static void tell_forms(MgvKernelOp *o, Forms form)
+{
+    const MgvT out = o->op->out;
+
+    o->out_bf16 = form[BF16][out].size > 0;
+    o->out_f32  = form[OWN][out].size || form[F32][out].size;
+    for (int k = 0; k < MGV_MAX_IN; k++)
+        if (o->op->in[k] >= 0 && form[BF16][o->op->in[k]].size)
+            o->in_bf16 |= 1u << k;
 }
 
 static int choose_forms(MgvExec *exec)
 {
     const MgvPlan *p = exec->plan;
-    const size_t n = p->nb_tensors, bytes = NB_FORMS * n * sizeof(*p->tensors);
-    int ret;
+    const size_t n = p->nb_tensors, nb = NB_FORMS * n;
+    int ret = 0;
 
-    exec->form[OWN] = mgv_calloc(NB_FORMS * n, sizeof(*p->tensors));
-    if (!exec->form[OWN])
-        return no_memory(exec->dev, p, bytes, "tensors");
-    for (int i = 1; i < NB_FORMS; i++)
-        exec->form[i] = exec->form[0] + i * n;
-    for (int i = 0; i < NB_FORMS; i++)
-        memcpy(exec->form[i], p->tensors, n * sizeof(*p->tensors));
-    for (size_t x = 0; x < n; x++)
-        tensor_forms(exec, x, is_in(x, p->inputs, p->nb_inputs) || is_in(x, p->outputs, p->nb_outputs),
-                     mgv_shape_elements(p->tensors[x].shape));
-    for (int i = 0; i < exec->nb_ops; i++) {
-        MgvKernelOp *o = &exec->ops[i];
+    for (int way = 0; way < NB_WAYS && ret >= 0; way++) {
+        MgvTensorInfo **form = exec->form[way];
 
-        o->out_bf16 = exec->form[BF16][o->op->out].size > 0;
-        o->out_f32  = !o->out_bf16 || exec->form[OWN][o->op->out].size || exec->form[F32][o->op->out].size;
-        for (int k = 0; k < MGV_MAX_IN; k++)
-            if (o->op->in[k] >= 0 && exec->form[BF16][o->op->in[k]].size)
-                o->in_bf16 |= 1u << k;
+        form[OWN] = mgv_calloc(nb, sizeof(*p->tensors));
+        if (!form[OWN])
+            return no_memory(exec->dev, p, nb * sizeof(*p->tensors), "tensors");
+        for (int k = 0; k < NB_FORMS; k++) {
+            form[k] = form[OWN] + k * n;
+            memcpy(form[k], p->tensors, n * sizeof(*p->tensors));
+        }
+        for (size_t x = 0; x < n; x++)
+            tensor_forms(exec, x, form);
+        if (way == FUSED)
+            fuse_forms(exec, form);
+        ret = mgv_layout(form[OWN], n, &exec->own_size);
+        if (ret >= 0)
+            ret = mgv_layout(form[F32], (NB_FORMS - F32) * n, &exec->shared_size[way]);
     }
-    if ((ret = mgv_layout(exec->form[OWN], n, &exec->own_size)) < 0 ||
-        (ret = mgv_layout(exec->form[F32], (NB_FORMS - F32) * n, &exec->shared_size)) < 0)
-        return no_memory(exec->dev, p, bytes, "tensors");
-    return 0;
+    for (int i = 0; i < exec->nb_ops && ret >= 0; i++)
+        tell_forms(&exec->ops[i], exec->form[SINGLE]);
+    return ret < 0 ? no_memory(exec->dev, p, nb * sizeof(*p->tensors), "tensors") : 0;
 }
 
 /* On the worker thread: oneDNN objects belong to it. */
@@ -331,6 +396,7 @@ static int prepare_ops(void *arg)
         exec->nb_ops++;
         RET(o->kernel->declare ? o->kernel->declare(o) : 0);
     }
+    fuse_ops(exec);
     RET(choose_forms(exec));
     for (i = 0; i < exec->nb_ops; i++) {
         MgvKernelOp *o = &exec->ops[i];
@@ -359,7 +425,7 @@ static int grow_arena(void *arg)
 {
     MgvExec *exec = arg;
     MgvDevice *dev = exec->dev;
-    const size_t size = exec->shared_size + exec->scratch_bytes;
+    const size_t size = exec->shared_size[exec->tap ? SINGLE : FUSED] + exec->scratch_bytes;
     uint8_t *arena;
 
     if (dev->arena && size <= dev->arena_size)
@@ -394,7 +460,8 @@ int mgv_host_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
     exec->dev  = dev;
     exec->plan = plan;
     exec->ops  = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->ops));
-    if (!exec->ops)
+    exec->last = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->last));
+    if (!exec->ops || !exec->last)
         RET(no_memory(dev, plan, plan->nb_ops * sizeof(*exec->ops), "ops"));
     RET(mgv_host_call(dev, prepare_ops, exec));
     RET(alloc_memory(exec));
@@ -411,7 +478,9 @@ void mgv_host_free(MgvExec **exec)
         return;
     mgv_host_call((*exec)->dev, unprepare_ops, *exec);
     mgv_freep(&(*exec)->ops);
-    mgv_freep(&(*exec)->form[0]);
+    mgv_freep(&(*exec)->last);
+    for (int way = 0; way < NB_WAYS; way++)
+        mgv_freep(&(*exec)->form[way][OWN]);
     mgv_freep(&(*exec)->own);
     mgv_freep(exec);
 }
@@ -424,7 +493,7 @@ static uint8_t *find_data(const MgvExec *exec, MgvT tensor, size_t size, const M
 
     for (i = 0; i < nb; i++)
         if (list[i] == tensor && p->tensors[tensor].size == size)
-            return exec->own + exec->form[OWN][tensor].offset;
+            return exec->own + exec->form[SINGLE][OWN][tensor].offset;
     mgv_err(exec->dev->log, "%s: tensor %d of %zu bytes is not one of %d inputs or outputs", p->name, tensor, size, nb);
     return NULL;
 }
@@ -465,18 +534,18 @@ static int run_op(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *
 }
 
 /* Where a tensor lies in a form, NULL if it has not got that one. */
-static void *locate(const MgvExec *exec, MgvT x, int form)
+static void *locate(const MgvExec *exec, int way, MgvT x, int form)
 {
-    const MgvTensorInfo *t = x < 0 ? NULL : &exec->form[form][x];
+    const MgvTensorInfo *t = x < 0 ? NULL : &exec->form[way][form][x];
 
     return !t || !t->size ? NULL : (form == OWN ? exec->own : exec->dev->arena) + t->offset;
 }
 
-static void *locate_f32(const MgvExec *exec, MgvT x)
+static void *locate_f32(const MgvExec *exec, int way, MgvT x)
 {
-    void *own = locate(exec, x, OWN);
+    void *own = locate(exec, way, x, OWN);
 
-    return own ? own : locate(exec, x, F32);
+    return own ? own : locate(exec, way, x, F32);
 }
 
 static int call_tap(const MgvExec *exec, int op, const void *out)
@@ -501,25 +570,39 @@ static int call_tap(const MgvExec *exec, int op, const void *out)
     return ret;
 }
 
+/* Tell op i where everything lies, and run it up to op last. */
+static int run_ops(const MgvExec *exec, int way, int i, int last)
+{
+    MgvKernelOp *o = &exec->ops[i];
+    const MgvT *added = exec->plan->ops[last > i ? i + 1 : i].in, out = exec->plan->ops[last].out;
+    const void *in[MGV_MAX_IN];
+
+    for (int j = 0; j < MGV_MAX_IN; j++) {
+        in[j] = locate_f32(exec, way, o->op->in[j]);
+        o->in16[j] = locate(exec, way, o->op->in[j], BF16);
+    }
+    o->residual = last > i ? locate_f32(exec, way, added[added[0] == o->op->out]) : NULL;
+    o->norm     = last > i + 1 ? &exec->ops[i + 2] : NULL;
+    o->out16    = locate(exec, way, out, BF16);
+    o->scratch  = exec->dev->arena + exec->shared_size[way];
+    return run_op(o, in, locate_f32(exec, way, out));
+}
+
 static int run_plan(void *arg)
 {
-    const MgvExec *exec = arg;
-    int i, j, ret;
+    MgvExec *exec = arg;
+    const int way = exec->tap ? SINGLE : FUSED;
+    int i, ret;
 
+    RET(grow_arena(exec)); // for a tap
     for (i = 0; i < exec->nb_ops; i++) {
-        MgvKernelOp *o = &exec->ops[i];
-        const void *in[MGV_MAX_IN];
-        void *out = locate_f32(exec, o->op->out);
+        const int first = i;
 
-        for (j = 0; j < MGV_MAX_IN; j++) {
-            in[j] = locate_f32(exec, o->op->in[j]);
-            o->in16[j] = locate(exec, o->op->in[j], BF16);
-        }
-        o->out16 = locate(exec, o->op->out, BF16);
-        o->scratch = exec->dev->arena + exec->shared_size;
-        RET(run_op(o, in, out));
+        if (way == FUSED)
+            i = exec->last[i];
+        RET(run_ops(exec, way, first, i));
         if (exec->tap)
-            RET(call_tap(exec, i, out));
+            RET(call_tap(exec, i, locate_f32(exec, way, exec->ops[i].op->out)));
     }
     return 0;
 fail:

@@ -74,6 +74,9 @@ struct MgvKernelOp {
     int writes_bf16;              ///< run() can round its output
     int out_f32, out_bf16;        ///< forms that run() shall write, known to prepare()
     unsigned in_bf16;             ///< bit i: in16[i] will be there, known to prepare()
+    unsigned fuses;               ///< declare() sets bit MGV_OP_*: run() can do such an op that follows: see below
+    const MgvKernelOp *norm;      ///< the LAYER_NORM that run() does last, known to prepare(); NULL: none
+    const float *residual;        ///< for run(): what the ADD that it does adds to its output, NULL: nothing
     const uint16_t *in16[MGV_MAX_IN]; ///< for run(): input i in bf16, NULL: only as float
     uint16_t *out16;              ///< for run(): where the output goes in bf16, or NULL
     size_t weight_bytes;          ///< what prepare() allocated for weights
@@ -81,6 +84,12 @@ struct MgvKernelOp {
     size_t scratch_bytes;
     void *scratch;
 };
+
+/*
+ * Fused ops: an ADD that alone reads the output of a product, and a LAYER_NORM
+ * that alone reads the sum, are done by the product's kernel while a tile of it
+ * is in cache. The bits come out the same. A plan with a tap runs op by op.
+ */
 
 typedef MgvKernel MgvKernelTable[MGV_OP_NB];
 
