@@ -385,6 +385,99 @@ static int check_transformer(const Subject *s)
     return failed;
 }
 
+static int do_nothing(void *opaque, const MgvPlan *p, int op, const void *data)
+{
+    return data ? 0 : MAGVIT_ERR(EINVAL);
+}
+
+/* Run a plan op by op, as a tap makes a backend do, or as it likes; its first output. */
+static int run_bits(const Subject *s, MgvDevice *dev, const MgvPlan *p, const void *const *in, int tapped, void *out)
+{
+    const MgvBackend *b = s->backend;
+    MgvExec *exec = NULL;
+    int i, ret;
+
+    RET(b->compile(&exec, dev, p));
+    b->tap(exec, tapped ? do_nothing : NULL, NULL);
+    for (i = 0; i < p->nb_inputs; i++)
+        RET(b->write(exec, p->inputs[i], in[i], p->tensors[p->inputs[i]].size));
+    RET(b->run(exec));
+    RET(b->read(exec, p->outputs[0], out, p->tensors[p->outputs[0]].size));
+fail:
+    if (exec)
+        b->free(&exec);
+    return ret;
+}
+
+/* A plan gives the same bits on one and on several threads, with ops fused and one by one. */
+static int check_bits(const Subject *s, MgvDevice *const dev[2], BuildFn *build, const void *const *in)
+{
+    MgvPlan *p = NULL;
+    uint8_t *want = NULL, *got = NULL;
+    int i, differ = 0, ret;
+
+    RET(build(&p, &s->config, 1, s->model, s->g->log));
+    want = mgv_calloc(p->tensors[p->outputs[0]].size, 1);
+    got  = mgv_calloc(p->tensors[p->outputs[0]].size, 1);
+    if (!want || !got)
+        RET(MAGVIT_ERR(ENOMEM));
+    RET(run_bits(s, dev[0], p, in, 1, want));
+    for (i = 0; i < 3; i++) {
+        memset(got, 0xff, p->tensors[p->outputs[0]].size);
+        RET(run_bits(s, dev[i > 0], p, in, i == 1, got));
+        differ |= memcmp(want, got, p->tensors[p->outputs[0]].size) ? 1 << i : 0;
+    }
+    if (differ)
+        printf("%s: %s: outputs differ, %#x\n", s->backend->name, p->name, differ);
+fail:
+    mgv_freep(&want);
+    mgv_freep(&got);
+    mgv_plan_free(&p);
+    return differ || ret < 0;
+}
+
+/* In a precision, if there is hardware for it. */
+static int check_bits_in(const Subject *s, enum MagvitPrecision precision, const char *name)
+{
+    const MgvConfig *c = &s->config;
+    const size_t pixels = (size_t)c->frames * c->height * c->width, tokens = (size_t)c->latent_t * c->latent_h * c->latent_w;
+    const MagvitLogger silent = { NULL, NULL, MAGVIT_LOG_NONE };
+    float *clip = mgv_calloc(pixels, 4 * sizeof(*clip));
+    int32_t *ids = mgv_calloc(c->length, sizeof(*ids));
+    MgvDevice *dev[2] = { NULL };
+    int i, failed = 1, ret = MAGVIT_ERR(ENOMEM);
+
+    for (i = 0; i < 2 && clip && ids; i++) {
+        const MgvDeviceSettings settings = { NULL, 3 - 2 * i, precision };
+
+        RET(s->backend->open(&dev[i], &settings, &silent));
+    }
+    if (!clip || !ids)
+        goto fail;
+    integer_clip(clip, c);
+    for (i = 0; i < c->length; i++)
+        ids[i] = (int32_t)((size_t)i * 7 % (size_t)c->codebook_size);
+    failed  = check_bits(s, dev, mgv_build_encoder, (const void *[]){ clip });
+    failed |= check_bits(s, dev, mgv_build_transformer, (const void *[]){ ids });
+    failed |= tokens > (size_t)c->length || check_bits(s, dev, mgv_build_decoder, (const void *[]){ ids, clip });
+fail:
+    if (ret != MAGVIT_ERR(ENOTSUP))
+        printf("golden model: %s same bits in %s%s\n", s->backend->name, name, failed ? ", FAILED" : "");
+    for (i = 0; i < 2; i++)
+        if (dev[i])
+            s->backend->close(&dev[i]);
+    mgv_freep(&clip);
+    mgv_freep(&ids);
+    return ret != MAGVIT_ERR(ENOTSUP) && failed;
+}
+
+static int check_same_bits(const Subject *s)
+{
+    if (s->backend->type != MAGVIT_BACKEND_CPU)
+        return 0;
+    return check_bits_in(s, MAGVIT_PRECISION_F32, "f32") | check_bits_in(s, MAGVIT_PRECISION_BF16, "bf16");
+}
+
 static int check_small(const Subject *s)
 {
     return check_tokenizer(s) | check_transformer(s);
@@ -393,7 +486,7 @@ static int check_small(const Subject *s)
 static int check_small_known(const Subject *s)
 {
     return check_known(s, MGV_KNOWN_ZERO) | check_known(s, MGV_KNOWN_PADDED) | check_known(s, MGV_KNOWN_GATED) |
-           check_nothing_known(s);
+           check_nothing_known(s) | check_same_bits(s);
 }
 
 /* Open a model for some checks. */
