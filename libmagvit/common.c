@@ -29,7 +29,17 @@
 
 #include "libmagvit/common.h"
 
+/** Instructions for SHA-256, of which opening a model would otherwise consist: a sixth of the time. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define HAVE_SHA 1
+#include <cpuid.h>
+#include <immintrin.h>
+#else
+#define HAVE_SHA 0
+#endif
+
 long mgv_alloc_fail_at;
+int mgv_plain_sha;
 
 /* Names in a line may come from a hostile file: keep it one line, and printable. */
 static void sanitize(char *s)
@@ -184,25 +194,86 @@ static void sha_schedule(uint32_t w[64], const uint8_t *block)
     }
 }
 
-static void sha_block(uint32_t h[8], const uint8_t *block)
+/* a to h, where v[(i - t) % 8] is the i-th of them in round t. */
+static void sha_round(uint32_t v[8], int t, uint32_t kw)
+{
+#define V(i) v[((i) - t) & 7]
+    uint32_t s1 = rotr(V(4), 6) ^ rotr(V(4), 11) ^ rotr(V(4), 25);
+    uint32_t ch = (V(4) & V(5)) ^ (~V(4) & V(6));
+    uint32_t t1 = V(7) + s1 + ch + kw;
+    uint32_t s0 = rotr(V(0), 2) ^ rotr(V(0), 13) ^ rotr(V(0), 22);
+    uint32_t ma = (V(0) & V(1)) ^ (V(0) & V(2)) ^ (V(1) & V(2));
+
+    V(3) += t1;
+    V(7)  = t1 + s0 + ma;
+#undef V
+}
+
+static void sha_blocks_c(uint32_t h[8], const uint8_t *p, size_t nb)
 {
     uint32_t w[64], v[8];
     int t;
 
-    sha_schedule(w, block);
-    memcpy(v, h, sizeof(v));
-    for (t = 0; t < 64; t++) {
-        uint32_t s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
-        uint32_t ch = (v[4] & v[5]) ^ (~v[4] & v[6]);
-        uint32_t t1 = v[7] + s1 + ch + sha_k[t] + w[t];
-        uint32_t s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
-        uint32_t ma = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-        memmove(v + 1, v, 7 * sizeof(*v));
-        v[4] += t1;
-        v[0]  = t1 + s0 + ma;
+    for (; nb; nb--, p += 64) {
+        sha_schedule(w, p);
+        memcpy(v, h, sizeof(v));
+        for (t = 0; t < 64; t++)
+            sha_round(v, t, sha_k[t] + w[t]);
+        for (t = 0; t < 8; t++)
+            h[t] += v[t];
     }
-    for (t = 0; t < 8; t++)
-        h[t] += v[t];
+}
+
+#if HAVE_SHA
+/* The instructions want the state as abef and cdgh, high lane first, and do two rounds each. */
+__attribute__((target("sha,sse4.1"))) static void sha_blocks_x86(uint32_t h[8], const uint8_t *p, size_t nb)
+{
+    const __m128i bytes = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+    __m128i cdab = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)h), 0xb1);
+    __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)h + 1), 0x1b);
+    __m128i abef = _mm_alignr_epi8(cdab, efgh, 8), cdgh = _mm_blend_epi16(efgh, cdab, 0xf0), feba, dchg;
+    int i;
+
+    for (; nb; nb--, p += 64) {
+        const __m128i abef0 = abef, cdgh0 = cdgh;
+        __m128i w[4];
+
+        for (i = 0; i < 4; i++)
+            w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)p + i), bytes);
+        for (i = 0; i < 16; i++) {
+            const __m128i a = w[i & 3], b = w[(i + 1) & 3], c = w[(i + 2) & 3], d = w[(i + 3) & 3];
+            const __m128i kw = _mm_add_epi32(a, _mm_loadu_si128((const __m128i *)sha_k + i));
+
+            cdgh = _mm_sha256rnds2_epu32(cdgh, abef, kw);
+            abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(kw, 0x0e));
+            w[i & 3] = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(a, b), _mm_alignr_epi8(d, c, 4)), d);
+        }
+        abef = _mm_add_epi32(abef, abef0);
+        cdgh = _mm_add_epi32(cdgh, cdgh0);
+    }
+    feba = _mm_shuffle_epi32(abef, 0x1b);
+    dchg = _mm_shuffle_epi32(cdgh, 0xb1);
+    _mm_storeu_si128((__m128i *)h, _mm_blend_epi16(feba, dchg, 0xf0));
+    _mm_storeu_si128((__m128i *)h + 1, _mm_alignr_epi8(dchg, feba, 8));
+}
+
+static int has_sha(void)
+{
+    unsigned a, b, c, d;
+
+    return __builtin_cpu_supports("sse4.1") && __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 29 & 1;
+}
+#endif
+
+static void sha_blocks(uint32_t h[8], const uint8_t *p, size_t nb)
+{
+#if HAVE_SHA
+    if (!mgv_plain_sha && has_sha()) {
+        sha_blocks_x86(h, p, nb);
+        return;
+    }
+#endif
+    sha_blocks_c(h, p, nb);
 }
 
 void mgv_sha256(char hex[65], const void *data, size_t size)
@@ -210,18 +281,18 @@ void mgv_sha256(char hex[65], const void *data, size_t size)
     uint32_t h[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
     const uint8_t *p = data;
     uint8_t tail[128] = { 0 };
-    size_t left = size, padded, i;
+    size_t left, padded, i;
 
-    for (; left >= 64; left -= 64, p += 64)
-        sha_block(h, p);
+    sha_blocks(h, p, size / 64);
+    p   += size / 64 * 64;
+    left = size % 64;
     if (left)
         memcpy(tail, p, left);
     tail[left] = 0x80;
     padded = left < 56 ? 64 : 128;
     for (i = 0; i < 8; i++)
         tail[padded - 1 - i] = (uint8_t)((uint64_t)size * 8 >> 8 * i);
-    for (i = 0; i < padded; i += 64)
-        sha_block(h, tail + i);
+    sha_blocks(h, tail, padded / 64);
     for (i = 0; i < 8; i++)
         snprintf(hex + 8 * i, 9, "%08x", h[i]);
 }

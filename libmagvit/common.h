@@ -142,4 +142,7 @@ int64_t mgv_rescale(int64_t a, int64_t num, int64_t den);
 /** SHA-256 of memory as 64 hex digits and a NUL (FIPS 180-4). */
 void mgv_sha256(char hex[65], const void *data, size_t size);
 
+/** Test switch: 1 = no instructions made for it. */
+extern int mgv_plain_sha;
+
 #endif /* MAGVIT_COMMON_H */
