@@ -272,6 +272,7 @@ int magvit_open(MagvitContext **out, const MagvitSettings *settings)
     RET(alloc_buffers(ctx));
     bytes = mgv_safetensors_bytes(ctx->st, &size);
     mgv_sha256(ctx->sha256, bytes, size);
+    mgv_safetensors_release(ctx->st);
 
     magvit_get_info(ctx, &info);
     mgv_info(&ctx->log, "model %s (%s), backend %s (%s), weights %.0f MiB, workspace %.0f MiB", info.name, info.path,

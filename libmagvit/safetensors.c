@@ -363,6 +363,11 @@ const void *mgv_safetensors_bytes(const MgvSafetensors *st, size_t *size)
     return st->map;
 }
 
+void mgv_safetensors_release(const MgvSafetensors *st)
+{
+    madvise(st->map, st->size, MADV_DONTNEED); // advice: nothing is lost if it is not taken
+}
+
 static float float_from_bits(uint32_t bits)
 {
     float f;

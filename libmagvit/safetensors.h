@@ -64,6 +64,9 @@ const MgvTensor *mgv_safetensors_at(const MgvSafetensors *st, int i);
 /** Whole mapped file, for hashing. */
 const void *mgv_safetensors_bytes(const MgvSafetensors *st, size_t *size);
 
+/** Let go of the memory that holds pages of the file; what is read again is read from the file again. */
+void mgv_safetensors_release(const MgvSafetensors *st);
+
 /** Convert elements [first, first+n) of an F32, F16 or BF16 tensor to float. */
 void mgv_tensor_to_f32(const MgvTensor *t, int64_t first, int64_t n, float *dst);
 
