@@ -30,34 +30,6 @@
 
 #include "kernels/host.h"
 
-/**
- * exp(x), right to 1 ulp in [-87.3, 88.3], where x is clipped to. NaN gives NaN.
- * Cody and Waite's reduction to |r| <= ln(2)/2 and a minimax polynomial; without
- * branches, so that loops around it become vector code.
- */
-MGV_INLINE float mgv_expf(float x)
-{
-    const float round = 0x1.8p23f; // adding it leaves an integer in the low mantissa bits
-    float n, r, p, scale;
-    uint32_t bits;
-
-    x = x < -87.3f ? -87.3f : x;
-    x = x > 88.3f ? 88.3f : x;
-    n = x * 0x1.715476p0f + round;
-    memcpy(&bits, &n, sizeof(bits));
-    n -= round;
-    r = x - n * 0x1.62e4p-1f - n * 0x1.7f7d1cp-20f;
-    p = 1.381446631e-3f;
-    p = p * r + 8.368780303e-3f;
-    p = p * r + 4.166839423e-2f;
-    p = p * r + 1.666652011e-1f;
-    p = p * r + 4.999999341e-1f;
-    p = p * r * r + r + 1.0f;
-    bits = (bits + 127) << 23;
-    memcpy(&scale, &bits, sizeof(scale));
-    return p * scale;
-}
-
 /** Upper half of the bits, to nearest even. NaN stays NaN. Masks instead of branches, for vector code. */
 MGV_INLINE uint16_t mgv_bf16(float x)
 {

@@ -168,14 +168,27 @@ static float filter_threshold(Sampler *s)
     return s->sorted[sp->codes - 1];
 }
 
+/* The lowest index on ties. In lanes, because compilers keep the order of one maximum for the sake of NaN. */
 static int argmax(const float *x, int n)
 {
-    int best = 0;
+    enum { LANES = 16 };
+    float top[LANES];
+    int j = 0, best;
 
-    for (int j = 1; j < n; j++)
-        if (x[j] > x[best])
-            best = j;
-    return best;
+    for (int k = 0; k < LANES; k++)
+        top[k] = x[0];
+    for (; j + LANES <= n; j += LANES) {
+#pragma omp simd
+        for (int k = 0; k < LANES; k++)
+            top[k] = x[j + k] > top[k] ? x[j + k] : top[k];
+    }
+    for (; j < n; j++)
+        top[0] = MGV_MAX(top[0], x[j]);
+    for (int k = 1; k < LANES; k++)
+        top[0] = MGV_MAX(top[0], top[k]);
+    for (best = 0; best < n && x[best] != top[0]; best++)
+        ;
+    return best < n ? best : 0;
 }
 
 /*
@@ -184,11 +197,14 @@ static int argmax(const float *x, int n)
  */
 static float gumbel_bound(uint32_t x)
 {
-    const uint32_t v = 0xffffffu - (x >> 8);
-    int exponent; /* v + 0.5 < 2^exponent */
-
-    frexpf(v + 0.5f, &exponent);
-    return (25 - exponent) * 0.69315f;
+#define B(k) ((k) + 1) * 0.69315f
+    static const float bound[25] = { /* by leading zeros of 24 bits */
+        B(0),  B(1),  B(2),  B(3),  B(4),  B(5),  B(6),  B(7),  B(8),  B(9),  B(10), B(11), B(12),
+        B(13), B(14), B(15), B(16), B(17), B(18), B(19), B(20), B(21), B(22), B(23), B(24),
+    };
+#undef B
+    /* a one behind the last bit, so that there always is one */
+    return bound[__builtin_clz((0xffffffu - (x >> 8)) << 8 | 0x80)];
 }
 
 /*
@@ -198,10 +214,12 @@ static float gumbel_bound(uint32_t x)
  */
 static int draw_code(Sampler *s, uint32_t step, uint32_t token)
 {
+    const float most = gumbel_bound(UINT32_MAX);
     const MgvSamplerParams *sp = s->sp;
     const float *l = s->logits + (size_t)token * sp->codes;
     int best = argmax(l, sp->codes);
-    float best_value = -HUGE_VALF;
+    uint32_t r[4];
+    float best_value;
 
     if (sp->temperature <= 0)
         return best;
@@ -213,17 +231,24 @@ static int draw_code(Sampler *s, uint32_t step, uint32_t token)
             if (s->row[j] < threshold)
                 s->row[j] = LOGIT_MASKED;
     }
+    /* The likeliest code first: what it reaches rules most others out. */
+    mgv_rng_block(r, sp->seed, sp->window, step, token, (uint32_t)best / 4);
+    best_value = s->row[best] + mgv_rng_gumbel(mgv_rng_uniform(r[best % 4]));
     for (int b = 0; b < sp->codes; b += 4) {
         const int n = MGV_MIN(4, sp->codes - b);
-        uint32_t r[4];
+        float top = s->row[b];
 
+        for (int j = 1; j < n; j++)
+            top = MGV_MAX(top, s->row[b + j]);
+        if (top + most < best_value)
+            continue;
         mgv_rng_block(r, sp->seed, sp->window, step, token, (uint32_t)b / 4);
         for (int j = 0; j < n; j++) {
             float value;
             if (s->row[b + j] + gumbel_bound(r[j]) < best_value)
                 continue;
             value = s->row[b + j] + mgv_rng_gumbel(mgv_rng_uniform(r[j]));
-            if (value > best_value) {
+            if (value > best_value || (value == best_value && b + j < best)) {
                 best_value = value;
                 best       = b + j;
             }
@@ -232,25 +257,36 @@ static int draw_code(Sampler *s, uint32_t step, uint32_t token)
     return best;
 }
 
+static float exp_sum(const float *x, int n, float top)
+{
+    float sum = 0;
+
+#pragma omp simd reduction(+: sum)
+    for (int j = 0; j < n; j++)
+        sum += mgv_expf(x[j] - top);
+    return sum;
+}
+
 /* ln softmax(l)[code] at temperature 1. */
 static double log_probability(const float *l, int n, int code)
 {
     const float top = l[argmax(l, n)];
     double sum = 0;
 
-    for (int j = 0; j < n; j++)
-        sum += exp((double)l[j] - top);
+    for (int j = 0; j < n; j += 64)
+        sum += exp_sum(l + j, MGV_MIN(64, n - j), top);
     return (double)l[code] - top - log(sum);
 }
 
 static int all_finite(const float *x, size_t n)
 {
-    float acc = 0;
+    uint32_t bad = 0, bits;
 
-    /* Zero times anything finite is zero; times infinity or NaN it is NaN. */
-    for (size_t i = 0; i < n; i++)
-        acc += x[i] * 0.0f;
-    return acc == 0;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&bits, &x[i], sizeof(bits));
+        bad |= (bits & 0x7f800000) == 0x7f800000;
+    }
+    return !bad;
 }
 
 static int by_score(const void *a, const void *b)
