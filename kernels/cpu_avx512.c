@@ -67,7 +67,7 @@ INLINE __m512 exp2_ps(__m512 x)
     return _mm512_scalef_ps(p, n);
 }
 
-/** x / (1 + 2^u): one step of Newton's method is exact enough for bf16, and a division takes twice as long. */
+/** x / (1 + 2^u), by one step of Newton's method instead of a division. */
 INLINE __m512 gate(__m512 x, __m512 u)
 {
     const __m512 d = _mm512_add_ps(_mm512_set1_ps(1.0f), exp2_ps(_mm512_min_ps(_mm512_set1_ps(126.0f), u)));
