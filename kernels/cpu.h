@@ -80,6 +80,32 @@ MGV_INLINE int64_t mgv_share(int64_t n, int job, int nb_jobs)
 /** Log that an op's memory is out. @return MAGVIT_ERR(ENOMEM) */
 int mgv_cpu_no_memory(const MgvKernelOp *o);
 
+/** A row of activations in 8 bits: x = scale * (q - zero). scale: NaN if a value was not finite. */
+typedef struct MgvInt8Row {
+    float scale;
+    int32_t zero;
+} MgvInt8Row;
+
+/** Weights in 8 bits, one of each a row of them, which is an output channel. */
+typedef struct MgvInt8Columns {
+    float *scale;
+    int32_t *sum; ///< of the integers
+    float *bias;  ///< never NULL
+} MgvInt8Columns;
+
+/** Round n values to q in [0,255]. */
+MgvInt8Row mgv_cpu_quantize(uint8_t *restrict q, const float *restrict x, int n);
+
+/** y: n sums of integer products as int32_t, which become floats in place: scaled, with bias. */
+void mgv_cpu_dequantize(float *y, int n, MgvInt8Row row, const MgvInt8Columns *c);
+
+/** Most inputs of a sum: 255 * 128 * inputs must fit 31 bits. */
+#define MGV_INT8_MAX_CIN 65536
+
+/** w: [cout,cin], rounded in place to integers in [-127,127]. bias: [cout] or NULL. MAGVIT_ERR(ENOMEM), not logged */
+int mgv_int8_alloc(MgvInt8Columns *c, float *w, const float *bias, int cout, int cin);
+void mgv_int8_free(MgvInt8Columns *c);
+
 /** y[i] = x[i] in bf16, to nearest even. */
 void mgv_cpu_bf16(uint16_t *restrict y, const float *restrict x, size_t n);
 
@@ -98,10 +124,10 @@ float mgv_cpu_max(const float *x, int n);
 /** x[i] = exp((x[i] - max) * scale), scale > 0; y not NULL: there in bf16 instead. @return the sum */
 float mgv_cpu_softmax(uint16_t *restrict y, float *restrict x, int n, float scale);
 
-/** Is the device to multiply in bf16? */
+/** Is the device to multiply in bf16 what it does not in 8 bits? */
 MGV_INLINE int mgv_cpu_is_bf16(const MgvDevice *dev)
 {
-    return dev->precision == MAGVIT_PRECISION_BF16;
+    return dev->bf16;
 }
 
 /** y[i] += x[i] */

@@ -62,7 +62,7 @@ struct MgvDnnlPrim {
     dnnl_memory_t (*mem)[NB_MEM];  ///< one set a thread; the pointers inside are set at each call
     int nb_dims, dims[MAX_DIMS];   ///< of the weights
     size_t weight_bytes, scratch_bytes;
-    int bf16;
+    enum MgvDnnlType type;
 };
 
 /** Assign status and, when it is not success, keep the call's text and jump to fail. */
@@ -169,23 +169,36 @@ static void describe(MgvDevice *dev)
     for (size_t i = 0; i < MGV_ARRAY_LEN(isa_names); i++)
         if (isa_names[i].isa == isa)
             name = isa_names[i].name;
-    snprintf(dev->description, sizeof(dev->description), "oneDNN %d.%d.%d %s, %s, %d thread%s", v->major, v->minor,
-             v->patch, name, dev->precision == MAGVIT_PRECISION_BF16 ? "bf16" : "f32", dev->threads,
-             dev->threads == 1 ? "" : "s");
+    snprintf(dev->description, sizeof(dev->description), "oneDNN %d.%d.%d %s, %s%s, %d thread%s", v->major, v->minor,
+             v->patch, name, dev->precision == MAGVIT_PRECISION_INT8 ? "int8 and " : "", dev->bf16 ? "bf16" : "f32",
+             dev->threads, dev->threads == 1 ? "" : "s");
 }
 
-/** Settle what the device multiplies. AVX-512 without the instructions would emulate them, slower than float32. */
+static int has_isa(unsigned isa)
+{
+    return (dnnl_get_effective_cpu_isa() & isa) == isa;
+}
+
+/**
+ * Settle what the device multiplies. Without the instructions AVX-512 would emulate bf16, slower than float32, and
+ * the sums of two 8-bit products would be cut off at 16 bits.
+ */
 static int choose_precision(MgvDevice *dev)
 {
-    const int isa = dnnl_get_effective_cpu_isa();
-    const int fast = (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+    const int bf16 = has_isa(dnnl_cpu_isa_avx512_core_bf16);
+    const int int8 = has_isa(dnnl_cpu_isa_avx512_core_vnni) || has_isa(dnnl_cpu_isa_avx2_vnni);
 
-    if (dev->precision == MAGVIT_PRECISION_BF16 && !fast) {
+    if (dev->precision == MAGVIT_PRECISION_BF16 && !bf16) {
         mgv_err(dev->log, "precision is bf16, must be auto or f32: this CPU has neither AVX512_BF16 nor AMX");
         return MAGVIT_ERR(ENOTSUP);
     }
+    if (dev->precision == MAGVIT_PRECISION_INT8 && !int8) {
+        mgv_err(dev->log, "precision is int8, must be auto or f32: this CPU has neither AVX512_VNNI nor AVX_VNNI");
+        return MAGVIT_ERR(ENOTSUP);
+    }
     if (dev->precision == MAGVIT_PRECISION_AUTO)
-        dev->precision = fast ? MAGVIT_PRECISION_BF16 : MAGVIT_PRECISION_F32;
+        dev->precision = bf16 ? MAGVIT_PRECISION_BF16 : MAGVIT_PRECISION_F32;
+    dev->bf16 = bf16 && dev->precision != MAGVIT_PRECISION_F32;
     return 0;
 }
 
@@ -284,8 +297,14 @@ static int is_slow(const MgvDnnlPrim *p)
     return strstr(name, "ref") != NULL;
 }
 
-/** @return MAGVIT_ERR(ENOTSUP), without a line, if there is no fast code for bf16 */
-static int product_of(MgvDnnlPrim **out, int bf16, int dst_bf16, const MgvKernelOp *o, const char *name, PdFn *make_pd,
+static const struct { dnnl_data_type_t factors[2], dst; } types[] = {
+    [MGV_DNNL_F32]  = { { dnnl_f32, dnnl_f32 }, dnnl_f32 },
+    [MGV_DNNL_BF16] = { { dnnl_bf16, dnnl_bf16 }, dnnl_f32 },
+    [MGV_DNNL_INT8] = { { dnnl_u8, dnnl_s8 }, dnnl_s32 },
+};
+
+/** @return MAGVIT_ERR(ENOTSUP), without a line, if there is no fast code for a type other than float32 */
+static int product_of(MgvDnnlPrim **out, enum MgvDnnlType type, int dst_bf16, const MgvKernelOp *o, const char *name, PdFn *make_pd,
                       const Array *src, const Array *weights, const Array *bias, const Array *dst,
                       const MgvDnnlPrim *like)
 {
@@ -293,7 +312,6 @@ static int product_of(MgvDnnlPrim **out, int bf16, int dst_bf16, const MgvKernel
         [SRC] = dnnl_query_src_md, [WEIGHTS] = dnnl_query_weights_md, [DST] = dnnl_query_dst_md,
         [BIAS] = bias ? dnnl_query_weights_md : dnnl_query_undef, [SCRATCH] = dnnl_query_scratchpad_md,
     };
-    const dnnl_data_type_t type = bf16 ? dnnl_bf16 : dnnl_f32;
     MgvDnnlPrim *p;
     Md ms = { 0 }, mw = { 0 }, mb = { 0 }, md = { 0 };
     dnnl_primitive_attr_t attr = NULL;
@@ -304,21 +322,21 @@ static int product_of(MgvDnnlPrim **out, int bf16, int dst_bf16, const MgvKernel
     *out = prim_alloc(o);
     if (!(p = *out))
         goto fail;
-    p->bf16    = bf16;
+    p->type    = type;
     p->nb_dims = weights->nb_dims;
     memcpy(p->dims, weights->dims, sizeof(p->dims));
     omp_set_num_threads(1);
-    DNNL(md_init(&ms, type, src->nb_dims, src->dims, src->strides));
-    DNNL(md_init(&mw, type, weights->nb_dims, weights->dims, NULL));
+    DNNL(md_init(&ms, types[type].factors[0], src->nb_dims, src->dims, src->strides));
+    DNNL(md_init(&mw, types[type].factors[1], weights->nb_dims, weights->dims, NULL));
     if (bias)
         DNNL(md_init(&mb, dnnl_f32, bias->nb_dims, bias->dims, bias->strides));
-    DNNL(md_init(&md, dst_bf16 ? dnnl_bf16 : dnnl_f32, dst->nb_dims, dst->dims, dst->strides));
+    DNNL(md_init(&md, dst_bf16 ? dnnl_bf16 : types[type].dst, dst->nb_dims, dst->dims, dst->strides));
     DNNL(dnnl_primitive_attr_create(&attr));
     DNNL(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     DNNL(make_pd(&p->pd, p->e->engine, MD_REF(&ms),
                  like ? dnnl_primitive_desc_query_md(like->pd, dnnl_query_weights_md, 0) : MD_REF(&mw),
                  bias ? MD_REF(&mb) : NULL, MD_REF(&md), attr));
-    if (bf16 && !like && is_slow(p))
+    if (type != MGV_DNNL_F32 && !like && is_slow(p))
         DNNL(dnnl_unimplemented);
     status = prim_init(p, &call, p->e->nb_streams, query);
 fail:
@@ -332,19 +350,20 @@ fail:
     if (status == dnnl_success)
         return 0;
     mgv_dnnl_free(out);
-    if (bf16 && !like && status == dnnl_unimplemented)
+    if (type != MGV_DNNL_F32 && !like && status == dnnl_unimplemented)
         return MAGVIT_ERR(ENOTSUP);
     return log_status(o->log, o->op->name, name, call, status);
 }
 
-static int product(MgvDnnlPrim **out, int f32, int dst_bf16, const MgvKernelOp *o, const char *name, PdFn *make_pd,
+static int product(MgvDnnlPrim **out, enum MgvDnnlType type, int dst_bf16, const MgvKernelOp *o, const char *name, PdFn *make_pd,
                    const Array *src, const Array *weights, const Array *bias, const Array *dst, const MgvDnnlPrim *like)
 {
-    const int bf16 = like ? like->bf16 : !f32 && mgv_cpu_is_bf16(o->dev);
-    int ret = product_of(out, bf16, bf16 && dst_bf16, o, name, make_pd, src, weights, bias, dst, like);
+    const enum MgvDnnlType fastest = mgv_cpu_is_bf16(o->dev) ? MGV_DNNL_BF16 : MGV_DNNL_F32;
+    const enum MgvDnnlType try = like ? like->type : type == MGV_DNNL_FASTEST ? fastest : type;
+    int ret = product_of(out, try, try == MGV_DNNL_BF16 && dst_bf16, o, name, make_pd, src, weights, bias, dst, like);
 
-    if (ret == MAGVIT_ERR(ENOTSUP))
-        ret = product_of(out, 0, 0, o, name, make_pd, src, weights, bias, dst, like);
+    if (ret == MAGVIT_ERR(ENOTSUP) && type == MGV_DNNL_FASTEST)
+        ret = product_of(out, MGV_DNNL_F32, 0, o, name, make_pd, src, weights, bias, dst, like);
     return ret;
 }
 
@@ -355,7 +374,7 @@ int mgv_dnnl_matmul(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlMatmul
     const Array bias = { 2, { 1, m->n }, { m->n, 1 } };
     const Array dst = { 2, { m->m, m->n }, { m->y_stride, 1 } };
 
-    return product(out, m->f32, m->y_bf16, o, "matmul", matmul_pd, &src, &weights, m->bias ? &bias : NULL, &dst,
+    return product(out, m->type, m->y_bf16, o, "matmul", matmul_pd, &src, &weights, m->bias ? &bias : NULL, &dst,
                    like);
 }
 
@@ -373,7 +392,7 @@ int mgv_dnnl_conv(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlConv *c,
     const Array bias = { 1, { c->cout }, { 1 } };
     const Array dst = channels_last(c->cout, c->t, c->h, c->w);
 
-    return product(out, 0, 0, o, "convolution", conv_pd, &src, &weights, c->bias ? &bias : NULL, &dst, like);
+    return product(out, MGV_DNNL_FASTEST, 0, o, "convolution", conv_pd, &src, &weights, c->bias ? &bias : NULL, &dst, like);
 }
 
 int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim *like, const ptrdiff_t *strides, int bf16)
@@ -426,9 +445,9 @@ void mgv_dnnl_free(MgvDnnlPrim **prim)
     mgv_freep(prim);
 }
 
-int mgv_dnnl_bf16(const MgvDnnlPrim *p)
+enum MgvDnnlType mgv_dnnl_type(const MgvDnnlPrim *p)
 {
-    return p->bf16;
+    return p->type;
 }
 
 size_t mgv_dnnl_weight_bytes(const MgvDnnlPrim *p)

@@ -40,9 +40,17 @@
 int mgv_dnnl_open(MgvDevice *dev);
 void mgv_dnnl_close(MgvDevice *dev);
 
+/** What a product multiplies. */
+enum MgvDnnlType {
+    MGV_DNNL_FASTEST, ///< bf16 on a device that multiplies it, if oneDNN has fast code for the shape; else float32
+    MGV_DNNL_F32,
+    MGV_DNNL_BF16,    ///< never asked for: what FASTEST may become
+    MGV_DNNL_INT8,    ///< unsigned source, signed weights, int32_t sums, no bias
+};
+
 /**
- * A primitive with what it needs to run on every thread of the device at once. On a bf16 device its source and
- * weights are bf16 if oneDNN has fast code for that: see mgv_dnnl_bf16(). Everything else is float32 but for y_bf16.
+ * A primitive with what it needs to run on every thread of the device at once. Of what it multiplies source and
+ * weights have the type, see mgv_dnnl_type(). Everything else is float32 but for y_bf16.
  */
 typedef struct MgvDnnlPrim MgvDnnlPrim;
 
@@ -51,7 +59,7 @@ typedef struct MgvDnnlMatmul {
     int m, n, k;
     ptrdiff_t x_stride, y_stride; ///< from row to row
     int bias;                     ///< 1: with bias
-    int f32;                      ///< 1: float32 on every device
+    enum MgvDnnlType type;
     int y_bf16;                   ///< 1: y is bf16 if x is
 } MgvDnnlMatmul;
 
@@ -64,7 +72,8 @@ typedef struct MgvDnnlConv {
 /**
  * Create a primitive whose weights have the layout that suits it best, or that
  * of an existing primitive, like (may be NULL). Logs what failed with the name
- * of o. On the worker thread.
+ * of o. On the worker thread. MAGVIT_ERR(ENOTSUP), without a line, if int8 was
+ * asked for and there is no fast code.
  */
 int mgv_dnnl_matmul(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlMatmul *m, const MgvDnnlPrim *like);
 int mgv_dnnl_conv(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlConv *c, const MgvDnnlPrim *like);
@@ -78,7 +87,7 @@ int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim 
 
 void mgv_dnnl_free(MgvDnnlPrim **p);
 
-int mgv_dnnl_bf16(const MgvDnnlPrim *p);             ///< does it read a bf16 source?
+enum MgvDnnlType mgv_dnnl_type(const MgvDnnlPrim *p); ///< what it multiplies, never FASTEST
 size_t mgv_dnnl_weight_bytes(const MgvDnnlPrim *p);  ///< of weights in the layout of p
 size_t mgv_dnnl_scratch_bytes(const MgvDnnlPrim *p); ///< one thread needs for mgv_dnnl_execute(); multiple of MGV_ALIGNMENT
 
@@ -103,9 +112,12 @@ int mgv_dnnl_tiles(const MgvKernelOp *o, const char *primitive, int nb_tiles, Mg
 /** y[rows,cout] = act(x[rows,cin] . W^T + bias) in tiles of rows, x being the input and y the output of an op. */
 typedef struct MgvDnnlRows MgvDnnlRows;
 
-/** w: [cout,cin]. bias: [cout] or NULL. Sets o->weight_bytes and raises o->scratch_bytes. */
-int mgv_dnnl_rows_alloc(MgvDnnlRows **out, MgvKernelOp *o, int64_t rows, int cin, int cout, const float *w,
-                        const float *bias);
+/**
+ * w: [cout,cin], whose values are lost. bias: [cout] or NULL. int8: multiply 8-bit integers if there is fast code.
+ * Sets o->weight_bytes and raises o->scratch_bytes.
+ */
+int mgv_dnnl_rows_alloc(MgvDnnlRows **out, MgvKernelOp *o, int64_t rows, int cin, int cout, float *w,
+                        const float *bias, int int8);
 void mgv_dnnl_rows_free(MgvDnnlRows **r);
 int mgv_dnnl_rows_run(const MgvKernelOp *o, const MgvDnnlRows *r, const float *x, float *y);
 

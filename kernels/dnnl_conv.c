@@ -108,7 +108,7 @@ static int declare_kernel3(MgvKernelOp *o)
     conv.h = c->band;
     if ((ret = mgv_dnnl_conv(&c->whole, o, &conv, NULL)) < 0)
         return ret;
-    if (c->element < sizeof(float) && !mgv_dnnl_bf16(c->whole)) {
+    if (c->element < sizeof(float) && mgv_dnnl_type(c->whole) == MGV_DNNL_F32) {
         mgv_dnnl_free(&c->whole);
         c->element = sizeof(float);
         choose_tiles(c, o);
@@ -170,7 +170,7 @@ static int conv3d_prepare(MgvKernelOp *o)
     if (!weights || (op->weight[1] && !(c->bias = mgv_host_weight(o, 1)))) {
         ret = mgv_cpu_no_memory(o);
     } else if (op->u.conv.k == 1) {
-        ret = mgv_dnnl_rows_alloc(&c->rows, o, (int64_t)s.n * s.t * s.h * s.w, s.c, o->out.c, weights, c->bias);
+        ret = mgv_dnnl_rows_alloc(&c->rows, o, (int64_t)s.n * s.t * s.h * s.w, s.c, o->out.c, weights, c->bias, 0);
     } else {
         o->weight_bytes = c->bias ? o->out.c * sizeof(float) : 0;
         ret = prepare_kernel3(o, weights);

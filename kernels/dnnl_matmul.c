@@ -44,7 +44,8 @@
 struct MgvDnnlRows {
     MgvDnnlPrim *whole, *last; ///< for a whole tile, and for the last one if it has fewer rows
     void *weights;             ///< in the layout of the products
-    float *bias;
+    float *bias;               ///< NULL for int8
+    MgvInt8Columns columns;    ///< int8 only
     int64_t rows;
     int tile, nb_tiles, cin, cout;
     int y_bf16;                   ///< the products write bf16
@@ -62,26 +63,48 @@ static int balanced(int64_t rows, int64_t tile)
 /** Tiles of x in the other type, if it is not there in that of the products; of y, if it is not wanted as they give it. */
 static void rows_scratch(MgvDnnlRows *r, MgvKernelOp *o)
 {
-    const int bf16 = mgv_dnnl_bf16(r->whole);
-    const size_t x_size = bf16 ? sizeof(uint16_t) : sizeof(float);
+    const int bf16 = mgv_dnnl_type(r->whole) == MGV_DNNL_BF16, int8 = mgv_dnnl_type(r->whole) == MGV_DNNL_INT8;
+    const size_t x_size = bf16 ? sizeof(uint16_t) : int8 ? sizeof(uint8_t) : sizeof(float);
 
-    if (bf16 != (int)(o->in_bf16 & 1))
+    if (int8 || bf16 != (int)(o->in_bf16 & 1))
         r->x_bytes = MGV_ALIGN_UP(r->tile * r->cin * x_size, MGV_ALIGNMENT);
     if (!r->y_bf16 && (!o->out_f32 || o->norm))
         r->y_bytes = MGV_ALIGN_UP(r->tile * r->cout * sizeof(float), MGV_ALIGNMENT);
     r->thread_bytes += r->x_bytes + r->y_bytes;
 }
 
-static int rows_init(MgvDnnlRows *r, MgvKernelOp *o, const float *w)
+/** The product of a whole tile, in 8 bits if asked for and possible: then w and the bias become integers and columns. */
+static int whole_init(MgvDnnlRows *r, MgvKernelOp *o, MgvDnnlMatmul *m, float *w, int int8)
+{
+    MgvDnnlMatmul m8 = *m;
+    int ret = MAGVIT_ERR(ENOTSUP);
+
+    m8.bias = 0;
+    m8.type = MGV_DNNL_INT8;
+    if (int8 && r->cin <= MGV_INT8_MAX_CIN)
+        ret = mgv_dnnl_matmul(&r->whole, o, &m8, NULL);
+    if (ret == MAGVIT_ERR(ENOTSUP))
+        return mgv_dnnl_matmul(&r->whole, o, m, NULL);
+    if (ret < 0)
+        return ret;
+    *m = m8;
+    if (mgv_int8_alloc(&r->columns, w, r->bias, r->cout, r->cin) < 0)
+        return mgv_cpu_no_memory(o);
+    mgv_freep(&r->bias);
+    return 0;
+}
+
+static int rows_init(MgvDnnlRows *r, MgvKernelOp *o, float *w, int int8)
 {
     const ptrdiff_t strides[] = { 1, r->cin };
     const int y_bf16 = !o->out_f32 && o->op->act == MGV_ACT_NONE;
-    MgvDnnlMatmul m = { r->tile, r->cout, r->cin, r->cin, r->cout, !!r->bias, 0, y_bf16 };
-    int ret = mgv_dnnl_matmul(&r->whole, o, &m, NULL);
+    MgvDnnlMatmul m = { r->tile, r->cout, r->cin, r->cin, r->cout, !!r->bias, MGV_DNNL_FASTEST, y_bf16 };
+    size_t column;
+    int ret = whole_init(r, o, &m, w, int8);
 
     if (ret < 0)
         return ret;
-    r->y_bf16 = y_bf16 && mgv_dnnl_bf16(r->whole);
+    r->y_bf16 = y_bf16 && mgv_dnnl_type(r->whole) == MGV_DNNL_BF16;
     r->thread_bytes = mgv_dnnl_scratch_bytes(r->whole);
     m.m = r->rows - (int64_t)(r->nb_tiles - 1) * r->tile;
     if (m.m < r->tile) {
@@ -92,13 +115,14 @@ static int rows_init(MgvDnnlRows *r, MgvKernelOp *o, const float *w)
     if ((ret = mgv_dnnl_pack(&r->weights, o, r->whole, w, strides)) < 0)
         return ret;
     rows_scratch(r, o);
-    o->weight_bytes += mgv_dnnl_weight_bytes(r->whole) + (r->bias ? r->cout * sizeof(float) : 0);
+    column = r->columns.scale ? 3 * sizeof(float) : r->bias ? sizeof(float) : 0;
+    o->weight_bytes += mgv_dnnl_weight_bytes(r->whole) + r->cout * column;
     o->scratch_bytes = MGV_MAX(o->scratch_bytes, r->thread_bytes * o->dev->threads);
     return 0;
 }
 
-int mgv_dnnl_rows_alloc(MgvDnnlRows **out, MgvKernelOp *o, int64_t rows, int cin, int cout, const float *w,
-                        const float *bias)
+int mgv_dnnl_rows_alloc(MgvDnnlRows **out, MgvKernelOp *o, int64_t rows, int cin, int cout, float *w,
+                        const float *bias, int int8)
 {
     MgvDnnlRows *r = *out = mgv_calloc(1, sizeof(*r));
     const int64_t tile = TILE_MACS / ((double)cin * cout);
@@ -115,7 +139,7 @@ int mgv_dnnl_rows_alloc(MgvDnnlRows **out, MgvKernelOp *o, int64_t rows, int cin
     r->cout = cout;
     r->tile = balanced(rows, MGV_CLAMP(tile, MIN_ROWS, MAX_ROWS));
     r->nb_tiles = (rows + r->tile - 1) / r->tile;
-    ret = rows_init(r, o, w);
+    ret = rows_init(r, o, w, int8);
     if (ret < 0)
         mgv_dnnl_rows_free(out);
     return ret;
@@ -131,6 +155,7 @@ void mgv_dnnl_rows_free(MgvDnnlRows **rows)
     mgv_dnnl_free(&r->whole);
     mgv_freep(&r->weights);
     mgv_freep(&r->bias);
+    mgv_int8_free(&r->columns);
     mgv_freep(rows);
 }
 
@@ -140,13 +165,18 @@ typedef struct RowsRun {
     float *y;
 } RowsRun;
 
-/** n rows of x in the type of the products. */
-static const void *rows_in(const MgvKernelOp *o, const RowsRun *run, int64_t first, int n, void *scratch)
+/** n rows of x in the type of the products. row: receives scales of int8 */
+static const void *rows_in(const MgvKernelOp *o, const RowsRun *run, int64_t first, int n, void *scratch, MgvInt8Row *row)
 {
     const MgvDnnlRows *r = run->r;
     const int64_t at = first * r->cin;
     const size_t values = (size_t)n * r->cin;
 
+    if (r->columns.scale) {
+        for (int i = 0; i < n; i++)
+            row[i] = mgv_cpu_quantize((uint8_t *)scratch + (size_t)i * r->cin, run->x + at + (int64_t)i * r->cin, r->cin);
+        return scratch;
+    }
     if (!r->x_bytes)
         return o->in16[0] ? (const void *)(o->in16[0] + at) : run->x + at;
     if (o->in16[0])
@@ -182,15 +212,19 @@ static int rows_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const MgvDnnlRows *r = run->r;
     const int64_t first = (int64_t)tile * r->tile, n = MGV_MIN(r->tile, r->rows - first);
     char *scratch = (char *)o->scratch + thread * r->thread_bytes;
-    const void *x = rows_in(o, run, first, n, scratch);
+    MgvInt8Row row[MAX_ROWS];
+    const void *x = rows_in(o, run, first, n, scratch, row);
     float *y = run->y && !o->norm ? run->y + first * r->cout : (float *)(scratch + r->x_bytes);
     int status = mgv_dnnl_execute(n < r->tile ? r->last : r->whole, thread, x, r->weights, r->bias,
                                   r->y_bf16 ? (void *)(o->out16 + first * r->cout) : y,
                                   scratch + r->x_bytes + r->y_bytes);
 
-    if (!status && !r->y_bf16)
-        rows_out(o, run, y, first, n);
-    return status;
+    if (status || r->y_bf16)
+        return status;
+    for (int64_t i = 0; i < n && r->columns.scale; i++)
+        mgv_cpu_dequantize(y + i * r->cout, r->cout, row[i], &r->columns);
+    rows_out(o, run, y, first, n);
+    return 0;
 }
 
 int mgv_dnnl_rows_run(const MgvKernelOp *o, const MgvDnnlRows *r, const float *x, float *y)
@@ -210,9 +244,16 @@ static void linear_unprepare(MgvKernelOp *o)
     o->priv = NULL;
 }
 
+static int linear_is_int8(const MgvKernelOp *o)
+{
+    return o->dev->precision == MAGVIT_PRECISION_INT8 && !o->op->keep16;
+}
+
+/* What is rounded to 8 bits is not to be rounded twice. */
 static int linear_declare(MgvKernelOp *o)
 {
-    o->reads_bf16 = o->writes_bf16 = mgv_cpu_is_bf16(o->dev);
+    o->reads_bf16  = mgv_cpu_is_bf16(o->dev) && !linear_is_int8(o);
+    o->writes_bf16 = mgv_cpu_is_bf16(o->dev);
     o->fuses = 1u << MGV_OP_ADD | 1u << MGV_OP_LAYER_NORM;
     return 0;
 }
@@ -226,7 +267,8 @@ static int linear_prepare(MgvKernelOp *o)
     if (!w || (o->op->weight[1] && !bias))
         ret = mgv_cpu_no_memory(o);
     else
-        ret = mgv_dnnl_rows_alloc(&r, o, mgv_shape_elements(o->out) / o->out.c, o->in[0].c, o->out.c, w, bias);
+        ret = mgv_dnnl_rows_alloc(&r, o, mgv_shape_elements(o->out) / o->out.c, o->in[0].c, o->out.c, w, bias,
+                                  linear_is_int8(o));
     o->priv = r;
     mgv_freep(&w);
     mgv_freep(&bias);
@@ -296,8 +338,8 @@ static int products_init(Products *p, const MgvKernelOp *o, int queries, const P
 {
     Attention *a = o->priv;
     const int d = o->out.c / o->op->u.attention.heads;
-    const MgvDnnlMatmul scores = { queries, a->keys, d, d, a->keys, 0, 0, 0 };
-    const MgvDnnlMatmul values = { queries, d, a->keys, a->keys, d, 0, !a->bf16, 0 };
+    const MgvDnnlMatmul scores = { queries, a->keys, d, d, a->keys, 0, MGV_DNNL_FASTEST, 0 };
+    const MgvDnnlMatmul values = { queries, d, a->keys, a->keys, d, 0, a->bf16 ? MGV_DNNL_FASTEST : MGV_DNNL_F32, 0 };
     size_t need;
     int ret = mgv_dnnl_matmul(&p->scores, o, &scores, like ? like->scores : NULL);
 
@@ -347,7 +389,8 @@ static int attention_prepare(MgvKernelOp *o)
     ret = products_init(&a->whole, o, a->tile, NULL);
     if (ret >= 0 && tokens < a->nb_tiles * a->tile)
         ret = products_init(&a->last, o, tokens - (a->nb_tiles - 1) * a->tile, &a->whole);
-    if (ret >= 0 && a->bf16 != (mgv_dnnl_bf16(a->whole.scores) && mgv_dnnl_bf16(a->whole.values))) {
+    if (ret >= 0 && a->bf16 != (mgv_dnnl_type(a->whole.scores) == MGV_DNNL_BF16 &&
+                                (mgv_dnnl_type(a->whole.values) == MGV_DNNL_BF16))) {
         mgv_err(o->log, "%s: oneDNN has no fast product of bf16 for %d tokens", o->op->name, tokens);
         ret = MAGVIT_ERR(ENOTSUP);
     }

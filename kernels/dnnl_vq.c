@@ -96,7 +96,7 @@ static int products_init(Vq *v, MgvKernelOp *o, const float *unit)
 {
     const int d = o->in[0].c;
     const ptrdiff_t strides[] = { 1, d };
-    MgvDnnlMatmul m = { v->tile, v->nb_codes, d, d, v->nb_codes, 1, 1 };
+    MgvDnnlMatmul m = { v->tile, v->nb_codes, d, d, v->nb_codes, 1, MGV_DNNL_F32, 0 };
     size_t need;
     int ret = mgv_dnnl_matmul(&v->whole, o, &m, NULL);
 

@@ -632,8 +632,9 @@ void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work)
 
 static int ref_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogger *log)
 {
-    if (s->precision == MAGVIT_PRECISION_BF16) {
-        mgv_err(log, "precision is bf16, must be auto or f32 for the ref backend");
+    if (s->precision > MAGVIT_PRECISION_F32) {
+        mgv_err(log, "precision is %s, must be auto or f32 for the ref backend",
+                s->precision == MAGVIT_PRECISION_BF16 ? "bf16" : "int8");
         return MAGVIT_ERR(ENOTSUP);
     }
     return mgv_host_open(out, s, log);

@@ -109,6 +109,7 @@ struct MgvDevice {
     uint8_t *arena;       ///< what plans need while they run, shared by all of the device's; the worker's own
     size_t arena_size;
     enum MagvitPrecision precision; ///< as asked; AUTO is settled when the kernels are chosen
+    int bf16;             ///< what is not float32 for good nor 8 bits is multiplied in bf16
 };
 
 /** The calls of MgvBackend that all host backends share. */

@@ -412,8 +412,9 @@ static int vk_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogg
         return MAGVIT_ERR(ENOMEM);
     }
     dev->log = log;
-    if (s->precision == MAGVIT_PRECISION_BF16) {
-        mgv_err(log, "precision is bf16, must be auto or f32 for the vulkan backend");
+    if (s->precision > MAGVIT_PRECISION_F32) {
+        mgv_err(log, "precision is %s, must be auto or f32 for the vulkan backend",
+                s->precision == MAGVIT_PRECISION_BF16 ? "bf16" : "int8");
         mgv_freep(&dev);
         return MAGVIT_ERR(ENOTSUP);
     }

@@ -331,6 +331,17 @@ MgvT mgv_linear_tied(MgvPlan *p, const char *name, MgvT x, const char *weight_na
     return end_linear(p, op, s, cout);
 }
 
+MgvT mgv_keep16(MgvPlan *p, MgvT x)
+{
+    if (!p->error) {
+        MgvOp *op = &p->ops[p->nb_ops - 1];
+
+        mgv_assert(op->type == MGV_OP_LINEAR && op->out == x);
+        op->keep16 = 1;
+    }
+    return x;
+}
+
 static int same_shape(MgvShape a, MgvShape b)
 {
     return a.n == b.n && a.t == b.t && a.h == b.h && a.w == b.w && a.c == b.c;

@@ -87,6 +87,7 @@ typedef struct MgvOp {
         struct { int ft, fh, fw; } resample;           ///< POOL, UPSAMPLE: factors 1 or 2
         struct { int normalize; } vq;                  ///< compare l2-normalised vectors
     } u;
+    int keep16;                                ///< LINEAR: not to be multiplied in 8 bits
     double macs;                               ///< multiply-accumulates, 0 for elementwise ops
 } MgvOp;
 
@@ -167,6 +168,8 @@ MgvT mgv_linear(MgvPlan *p, const char *name, MgvT x, int cout, enum MgvAct act)
  * that may have more (tied output matrix), the first cout values of a bias.
  */
 MgvT mgv_linear_tied(MgvPlan *p, const char *name, MgvT x, const char *weight, const char *bias, int cout);
+/** Mark the linear op that writes x as one that loses too much in 8 bits. @return x */
+MgvT mgv_keep16(MgvPlan *p, MgvT x);
 /** q,k,v: [N,1,1,W,C]; heads divides C; q is scaled by 1/sqrt(C/heads). */
 MgvT mgv_attention(MgvPlan *p, const char *name, MgvT q, MgvT k, MgvT v, int heads);
 /** Same shapes. */

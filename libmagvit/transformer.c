@@ -51,15 +51,21 @@ static MgvT linear(const Net *n, const char *suffix, MgvT x, int cout, enum MgvA
     return mgv_linear(n->p, NAME(n, suffix), x, cout, act);
 }
 
+/* Most of what 8 bits change in the tokens comes from the first layer's attention, the values and the head: doc/SPEED.md */
+static MgvT projection(const Net *n, const char *suffix, MgvT x, int keep16)
+{
+    x = linear(n, suffix, x, n->c->hidden, MGV_ACT_NONE);
+    return keep16 || n->layer == 0 ? mgv_keep16(n->p, x) : x;
+}
+
 static MgvT attention(const Net *n, MgvT x)
 {
-    int hidden = n->c->hidden;
-    MgvT q = linear(n, "attention.query", x, hidden, MGV_ACT_NONE);
-    MgvT k = linear(n, "attention.key",   x, hidden, MGV_ACT_NONE);
-    MgvT v = linear(n, "attention.value", x, hidden, MGV_ACT_NONE);
+    MgvT q = projection(n, "attention.query", x, 0);
+    MgvT k = projection(n, "attention.key", x, 0);
+    MgvT v = projection(n, "attention.value", x, 1);
 
     x = mgv_attention(n->p, NAME(n, "attention"), q, k, v, n->c->heads);
-    return linear(n, "attention.out", x, hidden, MGV_ACT_NONE);
+    return projection(n, "attention.out", x, 0);
 }
 
 static MgvT mlp(const Net *n, MgvT x)
@@ -79,10 +85,11 @@ static MgvT layer(const Net *n, MgvT x)
 
 static MgvT head(const Net *n, MgvT x)
 {
-    x = mgv_linear(n->p, "transformer.head.dense", x, n->c->hidden, MGV_ACT_GELU_TANH);
+    x = mgv_keep16(n->p, mgv_linear(n->p, "transformer.head.dense", x, n->c->hidden, MGV_ACT_GELU_TANH));
     x = mgv_layer_norm(n->p, "transformer.head.ln", x, n->c->ln_eps);
-    return mgv_linear_tied(n->p, "transformer.head", x, "transformer.word_embeddings.weight", "transformer.head.bias",
-                           n->c->codebook_size);
+    x = mgv_linear_tied(n->p, "transformer.head", x, "transformer.word_embeddings.weight", "transformer.head.bias",
+                        n->c->codebook_size);
+    return mgv_keep16(n->p, x);
 }
 
 static void transformer(Net *n, int batch)

@@ -57,7 +57,7 @@ typedef struct Options {
 typedef struct Subject {
     const MgvBackend *b;
     const char *name;
-    int bf16;
+    enum Exact exact; ///< what it multiplies without a loss
     MgvDevice *dev[2];
     int nb_devs;
 } Subject;
@@ -287,11 +287,22 @@ static Verdict compare_floats(const float *want, const float *got, size_t n, siz
     return v;
 }
 
+/**
+ * Of the squared error, relative to the squared values. Attention rounds its weights to bf16, too. A row of 8 bits
+ * that spans 6 standard deviations has an error of 5e-5, and there are two, of inputs and of weights.
+ */
+static double error_limit(const Case *c, const Data *d, const Subject *s)
+{
+    if (s->exact && c->op == MGV_OP_ATTENTION)
+        return 1e-5;
+    if (s->exact == EXACT_INT8 && c->op == MGV_OP_LINEAR && d->exact != EXACT_INT8)
+        return 3e-4;
+    return s->b->type == MAGVIT_BACKEND_VULKAN ? 1e-8 : 1e-9;
+}
+
 static Verdict compare(const Case *c, const Data *d, const void *want, const void *got, size_t n, const Subject *s)
 {
-    /* of the squared error, relative to the squared values; attention rounds its weights to bf16, too */
-    const double limit = s->bf16 && c->op == MGV_OP_ATTENTION ? 1e-5 :
-                         s->b->type == MAGVIT_BACKEND_VULKAN ? 1e-8 : 1e-9;
+    const double limit = error_limit(c, d, s);
     const size_t row = c->cout ? c->cout : c->x.c;
     /* Denormal numbers may be flushed to zero. Where gelu is near zero, 1 + tanh has few digits. */
     const double floor = c->act == MGV_ACT_GELU_TANH ? 1e-6 : c->fill == FILL_BIG ? 1e-18 : 1e-30;
@@ -408,12 +419,18 @@ static void check_known(const Subject *s, int nb)
     }
 }
 
-static void check_random(const Subject *s, int nb, const Subject *ref, int bf16)
+/** Strictly on values that it holds exactly; what rounds most on any values, too. */
+static int suits(const Subject *s, const Case *c, enum Exact exact)
+{
+    return s->exact == exact || (s->exact == EXACT_INT8 && exact == EXACT_NONE && c->op == MGV_OP_LINEAR);
+}
+
+static void check_random(const Subject *s, int nb, const Subject *ref, enum Exact exact)
 {
     for (int i = 0; i < nb_cases; i++) {
         Case c = cases[i];
 
-        if (!op_wanted(&c) || (bf16 && !is_product(&c)))
+        if (!op_wanted(&c) || (exact && !is_product(&c)))
             continue;
         for (int fill = 0; fill < FILL_NB; fill++) {
             int64_t touched;
@@ -425,10 +442,10 @@ static void check_random(const Subject *s, int nb, const Subject *ref, int bf16)
             if (!(case_fills(c.op) & 1u << fill))
                 continue;
             c.fill = fill;
-            data_init(&c, &d, opt.seed + (uint64_t)i * FILL_NB + fill, bf16);
+            data_init(&c, &d, opt.seed + (uint64_t)i * FILL_NB + fill, exact);
             want = run_case(&c, &d, ref->b, ref->dev[0], &n, &error, &touched);
             for (int j = 0; j < nb && want; j++)
-                if (s[j].bf16 == bf16)
+                if (suits(&s[j], &c, exact))
                     check_subject(&c, &d, &s[j], fill_names[fill], s[j].b == ref->b ? NULL : want, n);
             if (!want)
                 fail_line(ref->b->name, "", fill_names[fill], "error");
@@ -566,7 +583,7 @@ static void bench(const Subject *s, int nb, const Subject *ref)
         if (!op_wanted(&c))
             continue;
         c.fill = FILL_NORMAL;
-        data_init(&c, &d, opt.seed + i, 0);
+        data_init(&c, &d, opt.seed + i, EXACT_NONE);
         case_print(&c, line, sizeof(line));
         printf("%s\n", line);
         if (time_case(&base, &flops, &bytes, &c, &d, ref->b, ref->dev[0]) < 0)
@@ -599,8 +616,8 @@ static int open_subject(Subject *s, const MgvBackend *b, enum MagvitPrecision pr
     int ret;
 
     s->b     = b;
-    s->name  = precision == MAGVIT_PRECISION_BF16 ? "bf16" : b->name;
-    s->bf16  = precision == MAGVIT_PRECISION_BF16;
+    s->name  = precision == MAGVIT_PRECISION_BF16 ? "bf16" : precision == MAGVIT_PRECISION_INT8 ? "int8" : b->name;
+    s->exact = precision == MAGVIT_PRECISION_BF16 ? EXACT_BF16 : precision == MAGVIT_PRECISION_INT8 ? EXACT_INT8 : EXACT_NONE;
     for (s->nb_devs = 0; s->nb_devs < nb; s->nb_devs++) {
         const MgvDeviceSettings settings = { NULL, threads[s->nb_devs], precision };
 
@@ -612,18 +629,18 @@ fail:
     return ret;
 }
 
-/** What a device chooses by itself tells what it is good at. */
-static int has_bf16(const MgvBackend *b)
+/** Does a backend multiply what it need not? */
+static int has(const MgvBackend *b, enum MagvitPrecision precision)
 {
-    const MgvDeviceSettings settings = { NULL, 1, MAGVIT_PRECISION_AUTO };
+    const MgvDeviceSettings settings = { NULL, 1, precision };
+    const MagvitLogger silent = { NULL, NULL, MAGVIT_LOG_NONE };
     MgvDevice *dev = NULL;
-    int has = 0;
 
-    if (b->type == MAGVIT_BACKEND_CPU && b->open(&dev, &settings, &logger) >= 0) {
-        has = strstr(b->describe(dev), ", bf16,") != NULL;
+    if (b->type != MAGVIT_BACKEND_CPU || b->open(&dev, &settings, &silent) == MAGVIT_ERR(ENOTSUP))
+        return 0;
+    if (dev)
         b->close(&dev);
-    }
-    return has;
+    return 1;
 }
 
 static void close_subject(Subject *s)
@@ -690,8 +707,8 @@ int main(int argc, char **argv)
     for (int i = 0; mgv_backends[i] && nb < MAX_BACKENDS; i++) {
         if (opt.backend && strcmp(opt.backend, mgv_backends[i]->name))
             continue;
-        for (int p = MAGVIT_PRECISION_F32; p <= MAGVIT_PRECISION_BF16 && nb < MAX_BACKENDS; p++) {
-            if (p == MAGVIT_PRECISION_BF16 && !has_bf16(mgv_backends[i]))
+        for (int p = MAGVIT_PRECISION_F32; p <= MAGVIT_PRECISION_INT8 && nb < MAX_BACKENDS; p++) {
+            if (p > MAGVIT_PRECISION_F32 && !has(mgv_backends[i], p))
                 continue;
             ret = open_subject(&subjects[nb], mgv_backends[i], p);
             if (ret >= 0) {
@@ -713,8 +730,8 @@ int main(int argc, char **argv)
         bench(subjects, nb, &ref);
     } else {
         check_known(subjects, nb);
-        check_random(subjects, nb, &ref, 0);
-        check_random(subjects, nb, &ref, 1);
+        for (int exact = 0; exact < EXACT_NB; exact++)
+            check_random(subjects, nb, &ref, exact);
     }
     close_subject(&ref);
     for (int i = 0; i < nb; i++)

@@ -91,15 +91,19 @@ void case_print(const Case *c, char *line, size_t size);
 
 /* ---- data.c ---- */
 
+/** What values a product multiplies: any, or ones that bf16 holds exactly, or that rows of 8 bits hold exactly. */
+enum Exact { EXACT_NONE, EXACT_BF16, EXACT_INT8, EXACT_NB };
+
 /** Everything a case needs besides its parameters. */
 typedef struct Data {
     void *in[MGV_MAX_IN];
     float *weight[MGV_MAX_WEIGHT];
     MgvSafetensors *st; ///< NULL if the op has no weights
+    enum Exact exact;
 } Data;
 
-/** Random values from a seed. bf16: those that a product multiplies are ones that bf16 holds exactly. */
-void data_init(const Case *c, Data *d, uint64_t seed, int bf16);
+/** Random values from a seed. */
+void data_init(const Case *c, Data *d, uint64_t seed, enum Exact exact);
 void data_init_known(const Known *k, Data *d);
 void data_uninit(Data *d);
 

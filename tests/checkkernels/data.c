@@ -178,19 +178,51 @@ static void to_bf16(float *x, size_t n)
     }
 }
 
+/**
+ * Rows of n multiples of a power of two, between the ends of the range that products in 8 bits round to. Every row
+ * reaches them, so that nothing is lost. Weights have one range, inputs one for each combination of signs.
+ */
+static void to_int8(float *x, size_t nb_rows, size_t n, int weights)
+{
+    for (size_t i = 0; i < nb_rows; i++, x += n) {
+        float least = 0, most = 0, lo = weights ? -127 : -128, hi = 127, step;
+        const size_t at = rng() % n;
+        int exponent;
+
+        for (size_t k = 0; k < n; k++) {
+            least = fminf(least, x[k]);
+            most  = fmaxf(most, x[k]);
+        }
+        if (!weights && (least == 0 || most == 0 || n == 1)) {
+            lo = most > 0 ? 0 : -255;
+            hi = most > 0 ? 255 : 0;
+        }
+        frexpf(fmaxf(most, -least) / 128, &exponent);
+        step = ldexpf(1, exponent);
+        for (size_t k = 0; k < n; k++)
+            x[k] = step * fminf(fmaxf(rintf(x[k] / step), lo), hi);
+        x[at] = step * (hi > 0 ? hi : lo);
+        if (lo < 0 && hi > 0 && n > 1)
+            x[(at + 1) % n] = step * lo;
+    }
+}
+
 int is_product(const Case *c)
 {
     return c->op == MGV_OP_CONV3D || c->op == MGV_OP_LINEAR || c->op == MGV_OP_ATTENTION;
 }
 
-void data_init(const Case *c, Data *d, uint64_t seed, int bf16)
+void data_init(const Case *c, Data *d, uint64_t seed, enum Exact exact)
 {
     memset(d, 0, sizeof(*d));
+    d->exact  = exact;
     rng_state = seed;
     for (int i = 0; i < case_nb_inputs(c); i++) {
         d->in[i] = need(mgv_calloc(mgv_shape_elements(c->x), sizeof(float)));
         fill_input(c, d->in[i]);
-        if (bf16 && is_product(c))
+        if (exact == EXACT_INT8 && is_product(c))
+            to_int8(d->in[i], mgv_shape_elements(c->x) / c->x.c, c->x.c, 0);
+        else if (exact && is_product(c))
             to_bf16(d->in[i], mgv_shape_elements(c->x));
     }
     for (int i = 0; i < MGV_MAX_WEIGHT; i++) {
@@ -203,7 +235,9 @@ void data_init(const Case *c, Data *d, uint64_t seed, int bf16)
             continue;
         d->weight[i] = need(mgv_calloc(n, sizeof(float)));
         fill_weight(c, i, d->weight[i], n, dims[0]);
-        if (bf16 && is_product(c) && !i)
+        if (exact == EXACT_INT8 && is_product(c) && !i)
+            to_int8(d->weight[i], dims[0], n / dims[0], 1);
+        else if (exact && is_product(c) && !i)
             to_bf16(d->weight[i], n);
     }
     if (c->op == MGV_OP_VQ_ARGMIN)

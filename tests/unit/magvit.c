@@ -80,11 +80,14 @@ static void test_open_errors(void)
     s.backend = 9;
     expect_open(&s, MAGVIT_ERR(EINVAL), "backend is 9");
     s = settings(TINY);
-    s.precision = 3;
-    expect_open(&s, MAGVIT_ERR(EINVAL), "precision is 3, must be in [0,2]");
+    s.precision = 4;
+    expect_open(&s, MAGVIT_ERR(EINVAL), "precision is 4, must be in [0,3]");
     s = settings(TINY);
     s.precision = MAGVIT_PRECISION_BF16;
     expect_open(&s, MAGVIT_ERR(ENOTSUP), "precision is bf16, must be auto or f32 for the ref backend");
+    s = settings(TINY);
+    s.precision = MAGVIT_PRECISION_INT8;
+    expect_open(&s, MAGVIT_ERR(ENOTSUP), "precision is int8, must be auto or f32 for the ref backend");
 }
 
 #if CONFIG_ONEDNN
