@@ -1,31 +1,105 @@
 #!/usr/bin/env python3
-"""Time libmagvit against PyTorch on the same weights, and against the machine: a Markdown table.
+"""Time libmagvit against the machine, against PyTorch on the same weights, and as clips grow: Markdown tables.
 
-    bench.py [--magvit build/magvit] [--models models/magvit-small.safetensors,S,B] [--precisions f32,bf16]
-             [--threads 2] [--steps 12]
+    bench.py [--parts ceiling,stages,threads,frames,area,peers] [--models models/magvit-small.safetensors,S,B]
+             [--precisions f32,bf16,int8] [--threads 2] [--steps N] [--frames 10,100,1000] [--sizes 128,256,512]
 
-S, B and L are the paper's sizes with random weights. Rates are multiply-accumulates; the ceiling is PyTorch's
-product of two 2048 x 2048 matrices (oneDNN or MKL), the best of the same run and precision. PyTorch is eager, in
-inference mode, a median as `magvit bench` takes it: one run to warm up, then five. Run it on a quiet machine.
+make bench BENCH_FLAGS="..." runs it.  The whole takes long: --parts does some of it, and --models with L and
+--frames with 10000 are not done unless asked for.  Run it on a quiet machine.  S, B and L are the paper's sizes with random weights, which need PyTorch, as all of
+its figures do; without it the others remain.
+
+ceiling   matrix products of oneDNN, one after the other on every thread, for every type: build/tests/checkkernels
+          --ceiling.  Rates are multiply-accumulates.  A share of the ceiling is the time that the multiplications
+          would take at these rates, each of the type that it is of, over the time of everything.
+stages    a window's encoder, one step, its decoder, and the whole, as magvit bench has them.  PyTorch is eager, in
+          inference mode, one run to warm up, then the median of five; beside int8 stands PyTorch in bf16.
+threads   a window with 1 thread and with 2, 4, ... to all.
+frames    magvit run interp on clips of a growing number of frames: time must grow with it, memory must not.
+area      the same as pictures grow, cut into tiles.
+peers     minterpolate of an ffmpeg that has it, on the same clip.
 """
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import numpy as np
-import torch
 
-from magvit.config import PRESETS
-from magvit.model import Model
+try:
+    import torch
+    from magvit.config import PRESETS
+    from magvit.model import Model
+except ImportError:
+    torch, PRESETS = None, {}
 
 RUNS = 5
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 STAGES = ("encode", "step", "decode", "window")
+PARTS = ("ceiling", "stages", "threads", "frames", "area", "peers")
+ENV = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
 
+
+def fail(text):
+    sys.exit("bench: " + text)
+
+
+def run(command):
+    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENV)
+    if p.returncode:
+        fail(f"{' '.join(command)}: exit status {p.returncode}: {p.stdout.strip()}")
+    return p.stdout
+
+
+def head(*columns):
+    print("\n| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+
+
+def row(*columns):
+    print("| " + " | ".join(map(str, columns)) + " |", flush=True)
+
+
+# ---------------------------------------------------------------- the machine
+
+def ceiling(args):
+    """Multiply-accumulates a second of every type that the processor has."""
+    text = run([os.path.join(os.path.dirname(args.magvit), "tests/checkkernels"), "--ceiling",
+                f"--threads={args.threads}"])
+    rate = {k: float(v) * 1e9 for k, v in re.findall(r"^(\w+) +([\d.]+) GMAC/s", text, re.M)}
+    if "f32" not in rate:
+        fail("no ceiling: " + text.strip())
+    print(re.search(r"oneDNN [^,]*", text)[0] + f", {args.threads} threads; ceiling: "
+          + ", ".join(f"{k} {v / 1e9:.0f} GMAC/s" for k, v in rate.items()))
+    return rate
+
+
+def work(args, path):
+    """{stage: {op: multiply-accumulates}}"""
+    text = run([args.magvit, "info", "--model", path, "--precision", "f32", "--verbose", "--verbose"])
+    total = {"encode": {}, "step": {}, "decode": {}}
+    part = {"encoder": "encode", "quantizer": "encode", "transformer": "step", "decoder": "decode"}
+    for name, op, macs in set(re.findall(r"^magvit: (\S+) +(\w+) .* ([\d.]+) MMAC", text, re.M)):
+        ops = total[part[name.split(".")[0]]]
+        ops[op] = ops.get(op, 0) + float(macs) * 1e6
+    return total
+
+
+def type_of(op, precision, rate):
+    """What an op multiplies: doc/SPEED.md."""
+    if op == "vq_argmin" or precision == "f32":
+        return "f32"
+    return "int8" if precision == "int8" and op == "linear" else "bf16" if "bf16" in rate else "f32"
+
+
+def whole(stages, steps):
+    return stages["encode"] + steps * stages["step"] + stages["decode"]
+
+
+# ---------------------------------------------------------------- stages
 
 def median(call):
     call()
@@ -35,18 +109,6 @@ def median(call):
         call()
         seconds.append(time.perf_counter() - start)
     return float(np.median(seconds))
-
-
-def ceiling(dtype):
-    """Multiply-accumulates a second of a large product."""
-    n = 2048
-    a, b = (torch.randn(n, n).to(dtype) for _ in range(2))
-    out, best, end = torch.empty(n, n, dtype=dtype), 1e9, time.perf_counter() + 2
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        torch.mm(a, b, out=out)
-        best = min(best, time.perf_counter() - start)
-    return n ** 3 / best
 
 
 def torch_stages(model, bf16, steps):
@@ -62,74 +124,189 @@ def torch_stages(model, bf16, steps):
              "decode": lambda: model.tokenizer.decode(codes, *seen)}
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         out = {k: median(v) for k, v in calls.items()}
-    return {**out, "window": out["encode"] + steps * out["step"] + out["decode"]}
+    return {**out, "window": whole(out, steps)}
 
 
-def run(command):
-    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                       env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ})
-    if p.returncode:
-        sys.exit(f"{' '.join(command)}: exit status {p.returncode}: {p.stdout.strip()}")
-    return p.stdout
-
-
-def work(magvit, path, steps):
-    """Multiply-accumulates of every stage."""
-    text = run([magvit, "info", "--model", path, "--precision", "f32", "--verbose", "--verbose"])
-    total = {}
-    for name, macs in set(re.findall(r"^magvit: (\S+) .* ([\d.]+) MMAC", text, re.M)):
-        part = name.split(".")[0]
-        total[part] = total.get(part, 0) + float(macs) * 1e6
-    out = {"encode": total["encoder"] + total.get("quantizer", 0), "step": total["transformer"],
-           "decode": total["decoder"]}
-    return {**out, "window": out["encode"] + steps * out["step"] + out["decode"]}
-
-
-def magvit_stages(magvit, path, precision, threads, steps):
-    text = run([magvit, "bench", "--model", path, "--precision", precision, "--threads", str(threads),
+def magvit_stages(args, path, precision, threads, steps):
+    """Seconds of every stage and of opening, and the memory that was needed at most."""
+    text = run([args.magvit, "bench", "--model", path, "--precision", precision, "--threads", str(threads),
                 "--steps", str(steps)])
-    out = {k: float(v) / 1e3 for k, v in re.findall(r"^(\w+) +([\d.]+) ms", text, re.M)}
-    return out, re.search(r"^memory +(.*) at most", text, re.M)
+    most = re.search(r"^memory +(.*) at most", text, re.M)
+    return {k: float(v) / 1e3 for k, v in re.findall(r"^(\w+) +([\d.]+) ms", text, re.M)}, most[1] if most else "?"
 
 
 def model_file(name, folder):
-    if name not in PRESETS:
+    """A model by file or, with random weights, by the paper's name."""
+    if os.path.exists(name):
         return name
-    torch.manual_seed(0)
+    if name not in PRESETS:
+        fail(f"model {name}: " + ("no such file, and not one of " + ", ".join(PRESETS) if torch else "needs PyTorch"))
     path = os.path.join(folder, name + ".safetensors")
-    Model(PRESETS[name]).save(path, bf16=True)
+    if not os.path.exists(path):
+        torch.manual_seed(0)
+        Model(PRESETS[name]).save(path, bf16=True)
     return path
 
 
+def stages(args, rate, folder):
+    if torch:
+        torch.set_num_threads(args.threads)
+    print(f"\n### A window of {args.steps} steps" + (f", PyTorch {torch.__version__}" if torch else ""))
+    head("model", "stage", "GMAC", "precision", "magvit", "of the ceiling", "PyTorch", "PyTorch / magvit")
+    memory = []
+    for name in args.models.split(","):
+        path = model_file(name, folder)
+        name, ops = os.path.basename(path).removesuffix(".safetensors"), work(args, path)
+        macs = {s: sum(ops[s].values()) for s in ops}
+        model, other = Model.load(path) if torch else None, {}
+        for p in args.precisions.split(","):
+            if p not in rate:
+                row(name, "", "", p, "not on this processor", "", "", "")
+                continue
+            own, most = magvit_stages(args, path, p, args.threads, args.steps)
+            least = {s: sum(m / rate[type_of(op, p, rate)] for op, m in ops[s].items()) for s in ops}
+            half = p != "f32"
+            if torch and half not in other:
+                other[half] = torch_stages(model, half, args.steps)
+            for s in STAGES:
+                m, t = (whole(x, args.steps) if s == "window" else x[s] for x in (macs, least))
+                peer = (f"{other[half][s] * 1e3:.0f} ms", f"{other[half][s] / own[s]:.2f}") if torch else ("", "")
+                row(name, s, f"{m / 1e9:.1f}", p, f"{own[s] * 1e3:.0f} ms", f"{t / own[s]:.2f}", *peer)
+            memory.append((name, p, f"{own['open'] * 1e3:.0f} ms", most))
+    head("model", "precision", "to open it", "memory at most")
+    for m in memory:
+        row(*m)
+
+
+def threads(args, path):
+    window = int(re.search(r"^window +(\d+)", run([args.magvit, "info", "--model", path]), re.M)[1])
+    print("\n### Threads")
+    head("threads", *(f"{p}, frames/s" for p in args.precisions.split(",")), "against one")
+    base, n = None, 1
+    while n <= args.threads:
+        seconds = [magvit_stages(args, path, p, n, args.steps)[0]["window"] for p in args.precisions.split(",")]
+        base = base or seconds
+        row(n, *(f"{window / s:.1f}" for s in seconds), ", ".join(f"{b / s:.2f}" for b, s in zip(base, seconds)))
+        n = 2 * n if 2 * n <= args.threads or n == args.threads else args.threads
+
+
+# ---------------------------------------------------------------- clips
+
+def texture(width, height):
+    """Something that moves, is never twice the same and has no cut."""
+    rng, y = np.random.default_rng(0), np.zeros((height, width))
+    for size in (8, 16, 32):
+        cells = rng.random((-(-height // size), -(-width // size)))
+        y += np.kron(cells, np.ones((size, size)))[:height, :width]
+    return (16 + 73 * y).astype(np.uint8)
+
+
+def write_clip(pipe, frames, width, height):
+    """A stream in 4:2:0. The reader may have given up: its exit status says why."""
+    y, grey = texture(width, height), bytes([128]) * (2 * (width // 2) * (height // 2))
+    try:
+        pipe.write(b"YUV4MPEG2 W%d H%d F25:1 Ip A1:1 C420jpeg\n" % (width, height))
+        for i in range(frames):
+            pipe.write(b"FRAME\n" + np.roll(y, (i, 2 * i), (0, 1)).tobytes() + grey)
+        pipe.close()
+    except BrokenPipeError:
+        pass
+
+
+def peak_memory(pid):
+    """MiB; 0 where Linux does not tell. A child's rusage would count what this program held before exec."""
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            return int(re.search(r"VmHWM:\s+(\d+)", f.read())[1]) / 1024
+    except (OSError, TypeError):
+        return 0
+
+
+def convert(command, frames, width, height):
+    """A clip through a program, from stdin to YUV4MPEG2 on stdout: seconds, seconds to the second frame, MiB, frames"""
+    start, size = time.perf_counter(), 6 + width * height * 3 // 2
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                                           stderr=log, env=ENV) as p:
+        threading.Thread(target=write_clip, args=(p.stdin, frames, width, height), daemon=True).start()
+        p.stdout.readline()
+        got, first, memory = 0, 0, 0
+        while p.stdout.read(size):
+            got += 1
+            first = time.perf_counter() - start if got == 2 else first
+            memory = max(memory, peak_memory(p.pid)) if got % 8 == 1 else memory
+        if p.wait():
+            log.seek(0)
+            fail(f"{' '.join(command)}: exit status {p.returncode}: {log.read().decode(errors='replace')[-500:]}")
+    return time.perf_counter() - start, first, memory, got
+
+
+def interp(args, path, frames, size):
+    return convert([args.magvit, "run", "interp", "--model", path, "--threads", str(args.threads), "--steps",
+                    str(args.steps), "--scale", "tile", "-", "-"], frames, size, size)
+
+
+def frames(args, path):
+    print("\n### Frames: interp, factor 2, 128x128")
+    head("frames in", "frames out", "time", "ms a frame", "frames/s", "first frame made after", "memory at most")
+    for n in map(int, args.frames.split(",")):
+        seconds, first, memory, out = interp(args, path, n, 128)
+        row(n, out, f"{seconds:.1f} s", f"{1e3 * seconds / out:.1f}", f"{out / seconds:.1f}", f"{first:.2f} s",
+            f"{memory:.0f} MiB")
+
+
+def area(args, path):
+    print("\n### Area: interp, factor 2, 16 frames in")
+    head("size", "time", "frames/s", "megapixels/s", "memory at most")
+    for n in map(int, args.sizes.split(",")):
+        seconds, _, memory, out = interp(args, path, 16, n)
+        row(f"{n}x{n}", f"{seconds:.1f} s", f"{out / seconds:.2f}", f"{out * n * n / seconds / 1e6:.3f}",
+            f"{memory:.0f} MiB")
+
+
+def peers(args, path):
+    program = args.ffmpeg
+    listed = program and subprocess.run([program, "-hide_banner", "-filters"], stdout=subprocess.PIPE, text=True).stdout
+    print("\n### Beside minterpolate: 100 frames, 128x128, twice the rate")
+    if not listed or "minterpolate" not in listed:
+        print("\nno ffmpeg with minterpolate here")
+        return
+    head("filter", "frames/s")
+    seconds, _, _, out = convert([program, "-v", "error", "-f", "yuv4mpegpipe", "-i", "-", "-vf",
+                                  "minterpolate=fps=50:mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1",
+                                  "-f", "yuv4mpegpipe", "-"], 100, 128, 128)
+    row("minterpolate, bidir, aobmc, vsbmc", f"{out / seconds:.1f}")
+    for steps in (4, args.steps):
+        args.steps, old = steps, args.steps
+        seconds, _, _, out = interp(args, path, 100, 128)
+        args.steps = old
+        row(f"magvit_interp, {steps} steps", f"{out / seconds:.1f}")
+
+
 def main():
-    ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--magvit", default=os.path.join(ROOT, "build/magvit"))
-    ap.add_argument("--models", default=os.path.join(ROOT, "models/magvit-small.safetensors") + ",S,B")
-    ap.add_argument("--precisions", default="f32,bf16")
+    ap.add_argument("--ffmpeg", default=shutil.which("ffmpeg"), help="for peers")
+    ap.add_argument("--parts", default=",".join(PARTS))
+    ap.add_argument("--models", default=os.path.join(ROOT, "models/magvit-small.safetensors") + ",S,B",
+                    help="the first one is that of all parts but stages")
+    ap.add_argument("--precisions", default="f32,bf16,int8")
     ap.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     ap.add_argument("--steps", type=int, default=12)
+    ap.add_argument("--frames", default="10,100,1000")
+    ap.add_argument("--sizes", default="128,256,512")
     args = ap.parse_args()
-    torch.set_num_threads(args.threads)
-    rate = {p: ceiling(torch.bfloat16 if p == "bf16" else torch.float32) for p in args.precisions.split(",")}
-    print(f"PyTorch {torch.__version__}, {args.threads} threads, {args.steps} steps; ceiling "
-          + ", ".join(f"{p} {r / 1e9:.0f} GMAC/s" for p, r in rate.items()) + "\n")
-    print("| model | stage | GMAC | precision | magvit | of the ceiling | PyTorch | PyTorch / magvit |")
-    print("|---|---|---|---|---|---|---|---|")
-    memory = []
+    parts = args.parts.split(",")
+    if set(parts) - set(PARTS):
+        fail(f"--parts {args.parts}: must be some of " + ",".join(PARTS))
+    rate = ceiling(args)
     with tempfile.TemporaryDirectory() as folder:
-        for name in args.models.split(","):
-            path = model_file(name, folder)
-            name, macs = os.path.basename(path).removesuffix(".safetensors"), work(args.magvit, path, args.steps)
-            model = Model.load(path)
-            for p in rate:
-                own, most = magvit_stages(args.magvit, path, p, args.threads, args.steps)
-                other = torch_stages(model, p == "bf16", args.steps)
-                memory.append(f"{name} {p}: {most[1] if most else '?'}, {own['open'] * 1e3:.0f} ms")
-                for s in STAGES:
-                    print(f"| {name} | {s} | {macs[s] / 1e9:.1f} | {p} | {own[s] * 1e3:.0f} ms "
-                          f"| {macs[s] / own[s] / rate[p]:.2f} | {other[s] * 1e3:.0f} ms | {other[s] / own[s]:.2f} |",
-                          flush=True)
-    print("\nPeak memory of `magvit bench`, time to open: " + "; ".join(memory))
+        first = model_file(args.models.split(",")[0], folder)
+        if "stages" in parts:
+            stages(args, rate, folder)
+        args.precisions = ",".join(p for p in args.precisions.split(",") if p in rate)
+        for part in (threads, frames, area, peers):
+            if part.__name__ in parts:
+                part(args, first)
 
 
 if __name__ == "__main__":

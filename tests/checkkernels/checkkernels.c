@@ -48,7 +48,7 @@
 
 typedef struct Options {
     const char *backend, *op;
-    int bench, list, verbose;
+    int bench, ceiling, list, verbose;
     int threads; ///< for timing; 0: one a core
     uint64_t seed;
 } Options;
@@ -663,7 +663,7 @@ static void list(void)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: checkkernels [--backend=NAME] [--op=GLOB] [--bench] [--threads=N] [--list] [--verbose]"
+    fprintf(stderr, "usage: checkkernels [--backend=NAME] [--op=GLOB] [--bench | --ceiling] [--threads=N] [--list] [--verbose]"
                     " [SEED]\n");
     return 2;
 }
@@ -682,6 +682,8 @@ static int parse(int argc, char **argv)
             opt.threads = atoi(argv[i] + 10);
         else if (!strcmp(argv[i], "--bench"))
             opt.bench = 1;
+        else if (!strcmp(argv[i], "--ceiling"))
+            opt.ceiling = 1;
         else if (!strcmp(argv[i], "--list"))
             opt.list = 1;
         else if (!strcmp(argv[i], "--verbose"))
@@ -703,6 +705,8 @@ int main(int argc, char **argv)
         list();
         return 0;
     }
+    if (opt.ceiling)
+        return print_ceiling(opt.threads) < 0;
     printf("seed %" PRIu64 "\n", opt.seed);
     for (int i = 0; mgv_backends[i] && nb < MAX_BACKENDS; i++) {
         if (opt.backend && strcmp(opt.backend, mgv_backends[i]->name))

@@ -109,6 +109,8 @@ void data_uninit(Data *d);
 
 /** Is the op a matrix product, a convolution or attention? */
 int is_product(const Case *c);
+/** Print what matrix products of each precision reach on this machine. @return 0 or a negative code */
+int print_ceiling(int threads);
 /** p, or the end of the program if it is NULL. */
 void *need(void *p);
 
