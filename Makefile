@@ -30,6 +30,7 @@ TOOL_SRCS         = $(call in_tree,tools/*.c)
 UNIT_SRCS         = $(call in_tree,tests/unit/*.c)
 CHECKKERNELS_SRCS = $(call in_tree,tests/checkkernels/*.c)
 GOLDEN_SRCS       = $(call in_tree,tests/golden/*.c)
+AGREEMENT_SRCS    = $(call in_tree,tests/agreement/*.c)
 
 HEADERS := $(call in_tree,libmagvit/*.h kernels/*.h tools/*.h tests/*/*.h)
 ifneq ($(CONFIG_ONEDNN),yes)
@@ -44,13 +45,13 @@ MODELS = $(wildcard $(SRC_PATH)/models/*.safetensors)
 # ---------------------------------------------------------------- names and flags
 
 LIB_OBJS  = $(call objs,$(LIB_SRCS)) $(SHADERS:%.glsl=build/obj/%.spv.o)
-TEST_OBJS = $(call objs,$(UNIT_SRCS) $(CHECKKERNELS_SRCS) $(GOLDEN_SRCS))
+TEST_OBJS = $(call objs,$(UNIT_SRCS) $(CHECKKERNELS_SRCS) $(GOLDEN_SRCS) $(AGREEMENT_SRCS))
 ALL_OBJS  = $(LIB_OBJS) $(TEST_OBJS) $(call objs,$(TOOL_SRCS))
 
 STATIC_LIB  = build/libmagvit.a
 # apart from the archive, so that -Lbuild -lmagvit links statically
 SHARED_LIB  = build/shared/libmagvit.so.$(VERSION)
-TEST_PROGS  = build/tests/unit build/tests/checkkernels build/tests/golden
+TEST_PROGS  = build/tests/unit build/tests/checkkernels build/tests/golden build/tests/agreement
 HEADER_OKS  = $(HEADERS:%=build/obj/%.ok) build/obj/c99.ok build/obj/cxx.ok
 
 CXX     ?= c++
@@ -103,6 +104,7 @@ build/magvit:             $(call objs,$(TOOL_SRCS))         $(STATIC_LIB)
 build/tests/unit:         $(call objs,$(UNIT_SRCS))         $(STATIC_LIB)
 build/tests/checkkernels: $(call objs,$(CHECKKERNELS_SRCS)) $(STATIC_LIB)
 build/tests/golden:       $(call objs,$(GOLDEN_SRCS))       $(STATIC_LIB)
+build/tests/agreement:    $(call objs,$(AGREEMENT_SRCS) tools/y4m.c) $(STATIC_LIB)
 build/tests/unit: EXTRA_LIBS = -lcunit
 
 build/magvit $(TEST_PROGS):
@@ -191,6 +193,7 @@ check: all tests
 	run unit-one-thread       $(LESS_OMP) build/tests/unit; \
 	run checkkernels          $(TEST_ENV) build/tests/checkkernels; \
 	run golden                $(TEST_ENV) build/tests/golden; \
+	run agreement             sh $(SRC_PATH)/tests/agreement.sh --tasks=IPC; \
 	$(if $(filter yes,$(CONFIG_VULKAN)),run validation $(TEST_ENV) sh $(SRC_PATH)/tests/validation.sh;) \
 	run golden-one-thread     $(LESS_OMP) build/tests/golden;) \
 	$(if $(filter yes,$(CONFIG_TESTS)),run training env PYTHON="$(PYTHON)" sh $(SRC_PATH)/tests/training.sh;) \
@@ -210,11 +213,16 @@ fate: all
 preload: all
 	sh $(SRC_PATH)/tools/build-preload.sh
 
+# kernels, then models: minutes on a quiet machine. BENCH_FLAGS as training/bench.py --help has them, for parts of it;
+# with them, kernels are left out
 bench: all build/tests/checkkernels
-	build/tests/checkkernels --bench
+	$(if $(BENCH_FLAGS),,build/tests/checkkernels --bench)
 	@for python in $(PYTHON) python3 /usr/bin/python3 none; do $$python -c 'import torch' 2> /dev/null && break; done; \
-	if test $$python = none; then echo "no PyTorch: nothing to compare with"; exit; fi; \
-	PYTHONDONTWRITEBYTECODE=1 $$python $(SRC_PATH)/training/bench.py --magvit build/magvit
+	if test $$python = none; then \
+	    for python in $(PYTHON) python3 /usr/bin/python3 none; do $$python -c 'import numpy' 2> /dev/null && break; done; \
+	fi; \
+	test $$python != none || { echo "no Python with numpy: models are not measured"; exit; }; \
+	PYTHONDONTWRITEBYTECODE=1 $$python $(SRC_PATH)/training/bench.py --magvit build/magvit $(BENCH_FLAGS)
 
 # figures of the filters and of their peers, into doc/QUALITY.md: a minute a clip
 #   QUALITY_CLIPS=DIR LPIPS_WEIGHTS=DIR MODEL=FILE, QUALITY_FLAGS as training/quality.py --help has them
@@ -227,6 +235,10 @@ quality: all
 	PYTHONDONTWRITEBYTECODE=1 $$python $(SRC_PATH)/training/quality.py --ffmpeg "$(FFMPEG)" --magvit build/magvit \
 	    $(if $(QUALITY_CLIPS),--data "$(QUALITY_CLIPS)") $(if $(LPIPS_WEIGHTS),--lpips "$(LPIPS_WEIGHTS)") \
 	    $(if $(MODEL),--model "$(MODEL)") --out build/quality --write $(SRC_PATH)/doc/QUALITY.md $(QUALITY_FLAGS)
+
+# how many tokens bf16 and int8 share with float32: AGREEMENT_CLIPS, else the samples; tests/agreement.sh has the limits
+agreement: build/tests/agreement
+	sh $(SRC_PATH)/tests/agreement.sh $(AGREEMENT_FLAGS) $(AGREEMENT_CLIPS)
 
 asan:
 	mkdir -p build/asan
@@ -275,8 +287,9 @@ help:
 	@echo "checksymbols   list of names the shared library exports"
 	@echo "fate           filter tests with a patched ffmpeg"
 	@echo "preload        build/magvit-ffmpeg: the distribution's own ffmpeg with the filters"
-	@echo "bench          kernel timings"
+	@echo "bench          kernel timings, models beside PyTorch, threads, frames, area, minterpolate"
 	@echo "quality        PSNR, SSIM, LPIPS of the filters and their peers, into doc/QUALITY.md, which says how"
+	@echo "agreement      tokens that bf16 and int8 share with float32 on clips"
 	@echo "asan           make check with address and undefined behaviour sanitizers, in build/asan"
 	@echo "install        DESTDIR is honoured; uninstall undoes it"
 	@echo "clean          remove what make made; distclean: what configure made, too"
@@ -284,4 +297,4 @@ help:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib tests preload lint check checkheaders checksymbols fate bench quality asan install uninstall clean distclean help
+.PHONY: all lib tests preload lint check checkheaders checksymbols fate bench quality agreement asan install uninstall clean distclean help
