@@ -44,7 +44,15 @@ MODELS = $(wildcard $(SRC_PATH)/models/*.safetensors)
 
 # ---------------------------------------------------------------- names and flags
 
-LIB_OBJS  = $(call objs,$(LIB_SRCS)) $(SHADERS:%.glsl=build/obj/%.spv.o)
+# A shader is compiled for float, and again with products of float16; those by cooperative matrices are of float16 only.
+COOPMAT_SHADERS := $(filter %_coopmat.comp.glsl,$(SHADERS))
+PLAIN_SHADERS   := $(filter-out $(COOPMAT_SHADERS),$(SHADERS))
+ifneq ($(CONFIG_COOPMAT),yes)
+COOPMAT_SHADERS :=
+endif
+SPIRV = $(PLAIN_SHADERS:%.glsl=%.spv) $(PLAIN_SHADERS:%.glsl=%.half.spv) $(COOPMAT_SHADERS:%.glsl=%.half.spv)
+
+LIB_OBJS  = $(call objs,$(LIB_SRCS)) $(SPIRV:%=build/obj/%.o)
 TEST_OBJS = $(call objs,$(UNIT_SRCS) $(CHECKKERNELS_SRCS) $(GOLDEN_SRCS) $(AGREEMENT_SRCS))
 ALL_OBJS  = $(LIB_OBJS) $(TEST_OBJS) $(call objs,$(TOOL_SRCS))
 
@@ -124,12 +132,19 @@ build/obj/%.o: %.c config.mak
 	mkdir -p $(@D)
 	$(COMPILE) -MMD -MP -c -o $@ $<
 
-# shaders: x.comp.glsl -> x.comp.spv -> x.comp.spv.c, which defines mgv_x_comp_spv_data and _len
-build/obj/%.spv: %.glsl $(filter-out %.comp.glsl,$(call in_tree,shaders/*.glsl)) config.mak
+# shaders: x.comp.glsl -> x.comp.spv -> x.comp.spv.c, which defines mgv_x_comp_spv_data and _len; the same for x.comp.half.spv
+SHADER_PARTS := $(filter-out %.comp.glsl,$(call in_tree,shaders/*.glsl))
+COMPILE_SHADER = $(GLSLC) -I$(SRC_PATH)/shaders -S comp -o $@ $< -DHALF=$(1) && $(or $(SPIRV_VAL),true) $@
+
+build/obj/%.spv: %.glsl $(SHADER_PARTS) config.mak
 	$(call say,GLSL)
 	mkdir -p $(@D)
-	$(GLSLC) -I$(SRC_PATH)/shaders -S comp -o $@ $<
-	$(if $(SPIRV_VAL),$(SPIRV_VAL) $@)
+	$(call COMPILE_SHADER,0)
+
+build/obj/%.half.spv: %.glsl $(SHADER_PARTS) config.mak
+	$(call say,GLSL)
+	mkdir -p $(@D)
+	$(call COMPILE_SHADER,1)
 
 build/obj/%.spv.c: build/obj/%.spv
 	$(call say,EMBED)

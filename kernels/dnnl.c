@@ -188,6 +188,10 @@ static int choose_precision(MgvDevice *dev)
     const int bf16 = has_isa(dnnl_cpu_isa_avx512_core_bf16);
     const int int8 = has_isa(dnnl_cpu_isa_avx512_core_vnni) || has_isa(dnnl_cpu_isa_avx2_vnni);
 
+    if (dev->precision == MAGVIT_PRECISION_F16) {
+        mgv_err(dev->log, "precision is f16, must be auto, f32, bf16 or int8 for the cpu backend");
+        return MAGVIT_ERR(ENOTSUP);
+    }
     if (dev->precision == MAGVIT_PRECISION_BF16 && !bf16) {
         mgv_err(dev->log, "precision is bf16, must be auto or f32: this CPU has neither AVX512_BF16 nor AMX");
         return MAGVIT_ERR(ENOTSUP);

@@ -633,8 +633,7 @@ void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work)
 static int ref_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogger *log)
 {
     if (s->precision > MAGVIT_PRECISION_F32) {
-        mgv_err(log, "precision is %s, must be auto or f32 for the ref backend",
-                s->precision == MAGVIT_PRECISION_BF16 ? "bf16" : "int8");
+        mgv_err(log, "precision is %s, must be auto or f32 for the ref backend", mgv_precision_name(s->precision));
         return MAGVIT_ERR(ENOTSUP);
     }
     return mgv_host_open(out, s, log);

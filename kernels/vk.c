@@ -37,6 +37,8 @@
 long mgv_vk_fail_at;
 VkResult mgv_vk_fail_with = VK_ERROR_DEVICE_LOST;
 
+enum MgvVkMatrices mgv_vk_matrices;
+
 VkResult mgv_vk_fault(void)
 {
     if (mgv_vk_fail_at > 0 && --mgv_vk_fail_at == 0)
@@ -277,10 +279,26 @@ fail:
 
 /* ---- device ---- */
 
-static int check_device(MgvDevice *dev)
+static int choose_precision(MgvDevice *dev, enum MagvitPrecision precision, int has_half)
+{
+    const int software = dev->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+
+    dev->half = precision == MAGVIT_PRECISION_F16 || (precision == MAGVIT_PRECISION_AUTO && has_half && !software);
+    if (!dev->half || has_half)
+        return 0;
+    mgv_err(dev->log, "precision is f16, must be auto or f32: device %s lacks shaderFloat16 or storageBuffer16BitAccess",
+            dev->properties.deviceName);
+    return MAGVIT_ERR(ENOTSUP);
+}
+
+static int check_device(MgvDevice *dev, enum MagvitPrecision precision)
 {
     VkPhysicalDeviceVulkan12Features have = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES };
-    VkPhysicalDeviceFeatures2 f = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &have };
+    VkPhysicalDeviceVulkan11Features have11 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+        .pNext = &have,
+    };
+    VkPhysicalDeviceFeatures2 f = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &have11 };
     const uint32_t version = dev->properties.apiVersion;
     const char *lacks = NULL;
 
@@ -295,7 +313,7 @@ static int check_device(MgvDevice *dev)
     else if (dev->properties.limits.maxComputeWorkGroupInvocations < 256)
         lacks = "workgroups of 256 threads";
     if (!lacks)
-        return 0;
+        return choose_precision(dev, precision, have.shaderFloat16 && have11.storageBuffer16BitAccess);
     mgv_err(dev->log, "vulkan: device %s lacks %s", dev->properties.deviceName, lacks);
     return MAGVIT_ERR(ENOTSUP);
 }
@@ -322,6 +340,105 @@ static int find_family(MgvDevice *dev)
     return 0;
 }
 
+/* ---- cooperative matrices ---- */
+
+#if CONFIG_COOPMAT
+static int has_extension(const VkExtensionProperties *list, uint32_t nb, const char *name)
+{
+    for (uint32_t i = 0; i < nb; i++)
+        if (!strcmp(list[i].extensionName, name))
+            return 1;
+    return 0;
+}
+
+/* Its extensions and features, and subgroups that are always full, of a size that is known. */
+static int has_coopmat(MgvDevice *dev)
+{
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+    };
+    VkPhysicalDeviceSubgroupSizeControlFeatures control = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+        .pNext = &matrix,
+    };
+    VkPhysicalDeviceVulkan12Features v12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+        .pNext = &control,
+    };
+    VkPhysicalDeviceFeatures2 f = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &v12 };
+    VkExtensionProperties *list = NULL;
+    uint32_t nb = 0;
+    int has = 0;
+
+    if (dev->f.EnumerateDeviceExtensionProperties(dev->physical, NULL, &nb, NULL) == VK_SUCCESS &&
+        (list = mgv_calloc(nb, sizeof(*list))))
+        has = dev->f.EnumerateDeviceExtensionProperties(dev->physical, NULL, &nb, list) == VK_SUCCESS &&
+              has_extension(list, nb, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) &&
+              has_extension(list, nb, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+    mgv_freep(&list);
+    if (!has)
+        return 0;
+    dev->f.GetPhysicalDeviceFeatures2(dev->physical, &f);
+    return matrix.cooperativeMatrix && control.subgroupSizeControl && control.computeFullSubgroups &&
+           v12.vulkanMemoryModel && v12.vulkanMemoryModelDeviceScope;
+}
+
+/* A shape the shaders take: their tiles are multiples of 32, or of 16 along the depth. */
+static int is_usable(const VkCooperativeMatrixPropertiesKHR *p)
+{
+    return p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
+           p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
+           p->scope == VK_SCOPE_SUBGROUP_KHR && 32 % p->MSize == 0 && 32 % p->NSize == 0 && 16 % p->KSize == 0 &&
+           p->NSize % 4 == 0;
+}
+
+/* 16x16x16 if it is there, else the largest. */
+static uint32_t merit(const VkCooperativeMatrixPropertiesKHR *p)
+{
+    return p->MSize == 16 && p->NSize == 16 && p->KSize == 16 ? UINT32_MAX : p->MSize * p->NSize * p->KSize;
+}
+
+static void find_coopmat(MgvDevice *dev)
+{
+    const PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR get =
+        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)dev->f.GetInstanceProcAddr(
+            dev->instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
+    VkPhysicalDeviceSubgroupSizeControlProperties control = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES,
+    };
+    VkPhysicalDeviceVulkan11Properties v11 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES,
+        .pNext = &control,
+    };
+    VkPhysicalDeviceProperties2 p = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &v11 };
+    VkCooperativeMatrixPropertiesKHR list[64];
+    uint32_t nb = MGV_ARRAY_LEN(list), best = 0;
+    VkResult res;
+
+    if (!dev->half || mgv_vk_matrices == MGV_VK_MATRICES_NONE || !get || !has_coopmat(dev))
+        return;
+    for (uint32_t i = 0; i < nb; i++)
+        list[i] = (VkCooperativeMatrixPropertiesKHR){ .sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR };
+    dev->f.GetPhysicalDeviceProperties2(dev->physical, &p);
+    if (!(control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) || control.maxComputeWorkgroupSubgroups < 8)
+        return;
+    res = get(dev->physical, &nb, list);
+    for (uint32_t i = 0; i < nb && (res == VK_SUCCESS || res == VK_INCOMPLETE); i++)
+        if (is_usable(&list[i]) && merit(&list[i]) > best) {
+            best = merit(&list[i]);
+            dev->coopmat = (MgvVkCoopmat){ list[i].MSize, list[i].NSize, list[i].KSize, v11.subgroupSize,
+                                           mgv_vk_matrices == MGV_VK_MATRICES_LARGE ? 0 : 192 };
+        }
+}
+#else
+static void find_coopmat(MgvDevice *dev)
+{
+    (void)dev;
+}
+#endif
+
+/* ---- opening ---- */
+
 static int create_device(MgvDevice *dev)
 {
     const float priority = 1;
@@ -335,15 +452,42 @@ static int create_device(MgvDevice *dev)
         .sType               = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
         .timelineSemaphore   = 1,
         .bufferDeviceAddress = 1,
+        .shaderFloat16       = (VkBool32)dev->half,
     };
-    const VkDeviceCreateInfo info = {
+    VkPhysicalDeviceVulkan11Features use11 = {
+        .sType                    = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+        .pNext                    = &use,
+        .storageBuffer16BitAccess = (VkBool32)dev->half,
+    };
+    VkDeviceCreateInfo info = {
         .sType                = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext                = &use,
+        .pNext                = &use11,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos    = &queue,
     };
     int ret;
 
+#if CONFIG_COOPMAT
+    static const char *const extensions[] = {
+        VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME,
+    };
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
+        .sType             = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+        .cooperativeMatrix = 1,
+    };
+    VkPhysicalDeviceSubgroupSizeControlFeatures control = {
+        .sType                = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+        .pNext                = &matrix,
+        .subgroupSizeControl  = 1,
+        .computeFullSubgroups = 1,
+    };
+    if (dev->coopmat.m) {
+        use.pNext = &control;
+        use.vulkanMemoryModel = use.vulkanMemoryModelDeviceScope = 1;
+        info.enabledExtensionCount   = MGV_ARRAY_LEN(extensions);
+        info.ppEnabledExtensionNames = extensions;
+    }
+#endif
     VK(dev, "device", dev->f.CreateDevice(dev->physical, &info, NULL, &dev->device));
 #define X(name)                                                                            \
     dev->f.name = (PFN_vk##name)dev->f.GetDeviceProcAddr(dev->device, "vk" #name);         \
@@ -374,7 +518,18 @@ static void vk_close(MgvDevice **out)
     mgv_freep(out);
 }
 
-static int set_up(MgvDevice *dev, const char *name)
+static void describe(MgvDevice *dev, const Candidate *c)
+{
+    char matrices[80] = "";
+
+    if (dev->coopmat.m)
+        snprintf(matrices, sizeof(matrices), ", cooperative matrices of %ux%ux%u", dev->coopmat.m, dev->coopmat.n,
+                 dev->coopmat.k);
+    snprintf(dev->description, sizeof(dev->description), "%s, %s %s, %s%s", c->properties.deviceName,
+             c->driver.driverName, c->driver.driverInfo, dev->half ? "f16" : "f32", matrices);
+}
+
+static int set_up(MgvDevice *dev, const MgvDeviceSettings *s)
 {
     VkPhysicalDeviceMaintenance3Properties limits = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES,
@@ -384,10 +539,11 @@ static int set_up(MgvDevice *dev, const char *name)
     int ret;
 
     RET(create_instance(dev));
-    RET(choose(dev, &c, name));
+    RET(choose(dev, &c, s->device));
     dev->physical   = c.physical;
     dev->properties = c.properties;
-    RET(check_device(dev));
+    RET(check_device(dev, s->precision));
+    find_coopmat(dev);
     dev->f.GetPhysicalDeviceProperties2(dev->physical, &p);
     dev->f.GetPhysicalDeviceMemoryProperties(dev->physical, &dev->memory);
     dev->max_allocation = limits.maxMemoryAllocationSize;
@@ -395,8 +551,7 @@ static int set_up(MgvDevice *dev, const char *name)
     RET(create_device(dev));
     RET(mgv_vk_queue_open(dev));
     RET(mgv_vk_pipelines_open(dev));
-    snprintf(dev->description, sizeof(dev->description), "%s, %s %s, f32", c.properties.deviceName, c.driver.driverName,
-             c.driver.driverInfo);
+    describe(dev, &c);
 fail:
     return ret;
 }
@@ -412,14 +567,13 @@ static int vk_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogg
         return MAGVIT_ERR(ENOMEM);
     }
     dev->log = log;
-    if (s->precision > MAGVIT_PRECISION_F32) {
-        mgv_err(log, "precision is %s, must be auto or f32 for the vulkan backend",
-                s->precision == MAGVIT_PRECISION_BF16 ? "bf16" : "int8");
+    if (s->precision == MAGVIT_PRECISION_BF16 || s->precision == MAGVIT_PRECISION_INT8) {
+        mgv_err(log, "precision is %s, must be auto, f32 or f16 for the vulkan backend", mgv_precision_name(s->precision));
         mgv_freep(&dev);
         return MAGVIT_ERR(ENOTSUP);
     }
     pthread_mutex_init(&dev->lock, NULL);
-    RET(set_up(dev, s->device));
+    RET(set_up(dev, s));
     *out = dev;
     return 0;
 fail:

@@ -40,8 +40,9 @@
 #define MGV_VK_GLOBAL(X) \
     X(CreateInstance) X(EnumerateInstanceVersion)
 #define MGV_VK_INSTANCE(X) \
-    X(DestroyInstance) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2) \
-    X(GetPhysicalDeviceMemoryProperties) X(GetPhysicalDeviceQueueFamilyProperties) X(CreateDevice) X(GetDeviceProcAddr)
+    X(DestroyInstance) X(EnumeratePhysicalDevices) X(EnumerateDeviceExtensionProperties) X(GetPhysicalDeviceProperties2) \
+    X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties) X(GetPhysicalDeviceQueueFamilyProperties) \
+    X(CreateDevice) X(GetDeviceProcAddr)
 #define MGV_VK_DEVICE(X) \
     X(DestroyDevice) X(DeviceWaitIdle) X(GetDeviceQueue) X(QueueSubmit) \
     X(AllocateMemory) X(FreeMemory) X(MapMemory) \
@@ -62,19 +63,31 @@ typedef struct MgvVkFunctions {
 #undef X
 } MgvVkFunctions;
 
-/* shaders/<name>.comp.glsl */
+/* shaders/<name>.comp.glsl, each for float and, with HALF, for products of float16 */
 #define MGV_VK_SHADERS(X)                                                          \
     X(conv3d) X(linear) X(attention) X(group_norm) X(layer_norm) X(pointwise)      \
     X(resample) X(embed) X(vq_argmin) X(sampler) X(draw)
 
+/* Products by cooperative matrices, of float16 only. */
+#if CONFIG_COOPMAT
+#define MGV_VK_COOPMAT_SHADERS(X) X(conv3d_coopmat) X(linear_coopmat)
+#else
+#define MGV_VK_COOPMAT_SHADERS(X)
+#endif
+
 enum MgvVkShader {
 #define X(name) MGV_VK_##name,
     MGV_VK_SHADERS(X)
+    MGV_VK_NB_PLAIN_SHADERS,
+    MGV_VK_LAST_PLAIN_SHADER = MGV_VK_NB_PLAIN_SHADERS - 1,
+    MGV_VK_COOPMAT_SHADERS(X)
 #undef X
     MGV_VK_NB_SHADERS
 };
 
-#define MGV_VK_MAX_SPEC 10
+#define MGV_VK_MAX_SPEC 16
+/** Constants that every shader has: mask of inputs stored as float16, whether the output is. */
+enum { MGV_VK_SPEC_HALF_IN = 10, MGV_VK_SPEC_HALF_OUT };
 
 /** A shader with its specialisation constants, numbered from 0. */
 typedef struct MgvVkPipeline {
@@ -98,6 +111,13 @@ enum MgvVkUse {
     MGV_VK_READBACK, ///< the host reads
 };
 
+/** Cooperative matrices of float16 with float sums. */
+typedef struct MgvVkCoopmat {
+    uint32_t m, n, k;  ///< 0: the device has none
+    uint32_t subgroup; ///< threads of a subgroup
+    uint64_t fill;     ///< workgroups that keep a large device busy
+} MgvVkCoopmat;
+
 struct MgvDevice {
     const MagvitLogger *log;
     char description[800];
@@ -107,6 +127,8 @@ struct MgvDevice {
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;
     VkDeviceSize max_allocation; ///< bytes
+    int half;                    ///< products multiply float16
+    MgvVkCoopmat coopmat;        ///< with half
     VkDevice device;
     uint32_t family;
     VkQueue queue;
@@ -138,6 +160,14 @@ int mgv_vk_result(const MagvitLogger *log, const char *what, VkResult res);
 extern long mgv_vk_fail_at;
 extern VkResult mgv_vk_fail_with;
 VkResult mgv_vk_fault(void);
+
+/** Test switch for devices opened from now on. */
+enum MgvVkMatrices {
+    MGV_VK_MATRICES_AUTO,
+    MGV_VK_MATRICES_NONE,    ///< products without cooperative matrices
+    MGV_VK_MATRICES_LARGE,   ///< the largest tiles, however little work there is
+};
+extern enum MgvVkMatrices mgv_vk_matrices;
 
 /** For tests: VkDeviceMemory objects that exist. */
 extern atomic_long mgv_vk_allocations;
@@ -176,7 +206,10 @@ typedef struct MgvVkOp {
     const MgvOp *op;
     int batch;                     ///< samples of the plan
     MgvShape in, out;              ///< shapes of first input and output; to prepare, n is what is to be computed
+    unsigned half_in;              ///< bit i: input i is stored as float16
+    int half_out;                  ///< so is the output
 
+    float scale;                   ///< by measure: what a product's stored weights are to be multiplied by
     size_t weight_bytes[MGV_MAX_WEIGHT]; ///< by measure: prepacked
     size_t scratch_bytes;          ///< by measure: memory for the duration of the op
 
@@ -184,6 +217,15 @@ typedef struct MgvVkOp {
     MgvVkDispatch dispatch[MGV_VK_MAX_DISPATCHES]; ///< by prepare; each needs what those before it wrote
     int nb_dispatches;
 } MgvVkOp;
+
+/**
+ * May a plan's tensor be stored as float16? Only what products alone read:
+ * they round to float16 anyway, so it changes no bit.
+ */
+int mgv_vk_may_be_half(const MgvPlan *plan, MgvT tensor);
+/** Nearest float16, ties to even, the largest finite one beyond the range; and back. */
+uint16_t mgv_vk_to_half(float x);
+float mgv_vk_from_half(uint16_t h);
 
 /** ENOTSUP with a line if the op is beyond the device. */
 int mgv_vk_op_measure(MgvVkOp *o);

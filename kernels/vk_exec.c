@@ -286,6 +286,9 @@ static int measure_ops(MgvExec *exec)
         o->in  = p->tensors[o->op->in[0]].shape;
         o->out = p->tensors[o->op->out].shape;
         o->batch = o->out.n;
+        for (int k = 0; k < MGV_MAX_IN && exec->dev->half; k++)
+            o->half_in |= o->op->in[k] >= 0 && mgv_vk_may_be_half(p, o->op->in[k]) ? 1u << k : 0;
+        o->half_out = exec->dev->half && mgv_vk_may_be_half(p, o->op->out);
         RET(mgv_vk_op_measure(o));
         exec->scratch_bytes = MGV_MAX(exec->scratch_bytes, o->scratch_bytes);
         for (int k = 0; k < MGV_MAX_WEIGHT; k++)
@@ -479,6 +482,19 @@ fail:
     return ret;
 }
 
+/* float16 in the first half of some memory to float in all of it. */
+static void widen(void *data, size_t n)
+{
+    while (n--) {
+        uint16_t half;
+        float x;
+
+        memcpy(&half, (const uint8_t *)data + n * sizeof(half), sizeof(half));
+        x = mgv_vk_from_half(half);
+        memcpy((uint8_t *)data + n * sizeof(x), &x, sizeof(x));
+    }
+}
+
 /* One op alone, and its output to where the host sees it. */
 static int run_tapped_op(MgvExec *exec, int i)
 {
@@ -502,6 +518,8 @@ static int run_tapped_op(MgvExec *exec, int i)
     RET(mgv_vk_end(dev, &exec->single, exec->plan->name));
     RET(submit(exec, &exec->single));
     RET(wait(exec));
+    if (exec->ops[i].half_out)
+        widen(exec->tapped.map, mgv_shape_elements(exec->ops[i].out));
     RET(exec->tap(exec->tap_opaque, exec->plan, i, exec->tapped.map));
 fail:
     return ret;

@@ -58,14 +58,19 @@ static MgvVkDispatch *add(MgvVkOp *o, int *ret, enum MgvVkShader shader, const u
                           const uint32_t *numbers, size_t size, uint64_t groups)
 {
     MgvVkDispatch *d = &o->dispatch[o->nb_dispatches];
+    uint32_t all[MGV_VK_MAX_SPEC] = { 0 };
 
     mgv_assert(o->nb_dispatches < MGV_VK_MAX_DISPATCHES && size <= sizeof(d->push.number));
+    if (nb_spec)
+        memcpy(all, spec, nb_spec * sizeof(*spec));
+    all[MGV_VK_SPEC_HALF_IN]  = o->half_in;
+    all[MGV_VK_SPEC_HALF_OUT] = (uint32_t)o->half_out;
     memcpy(d->push.in, o->in_at, sizeof(d->push.in));
     memcpy(d->push.weight, o->weight_at, sizeof(d->push.weight));
     memcpy(d->push.number, numbers, size);
     d->push.out = o->out_at;
     d->groups   = groups;
-    *ret = mgv_vk_pipeline(o->dev, &d->pipeline, shader, spec, nb_spec);
+    *ret = mgv_vk_pipeline(o->dev, &d->pipeline, shader, all, MGV_VK_MAX_SPEC);
     if (*ret < 0)
         return NULL;
     o->nb_dispatches++;
@@ -81,6 +86,51 @@ static uint64_t groups_for(uint64_t values)
     return MGV_MIN(blocks_of(values, 256), 65535);
 }
 
+/* ---- float16 ---- */
+
+uint16_t mgv_vk_to_half(float x)
+{
+    const uint32_t u = bits(x), sign = u >> 16 & 0x8000, size = u & 0x7fffffff;
+    uint32_t exponent = size >> 23, mantissa = (size & 0x7fffff) | 0x800000, shift = 13, half, rest;
+
+    if (size >= 0x47800000) // 65536 and beyond
+        return (uint16_t)(sign | 0x7bff);
+    if (exponent < 113)     // subnormal
+        shift += MGV_MIN(113 - exponent, 12);
+    half = mantissa >> shift;
+    rest = mantissa & ((1u << shift) - 1);
+    half += rest > 1u << (shift - 1) || (rest == 1u << (shift - 1) && half & 1);
+    if (exponent >= 113)
+        half += (exponent - 113) << 10; // with the leading bit of the mantissa an exponent of 1
+    return (uint16_t)(sign | MGV_MIN(half, 0x7bff));
+}
+
+float mgv_vk_from_half(uint16_t h)
+{
+    const int exponent = h >> 10 & 31, mantissa = h & 0x3ff;
+    const float size = exponent ? ldexpf((float)(mantissa | 0x400), exponent - 25) : ldexpf((float)mantissa, -24);
+
+    return h & 0x8000 ? -size : size;
+}
+
+static int is_product(enum MgvOpType type)
+{
+    return type == MGV_OP_CONV3D || type == MGV_OP_LINEAR || type == MGV_OP_ATTENTION;
+}
+
+int mgv_vk_may_be_half(const MgvPlan *plan, MgvT tensor)
+{
+    const MgvTensorInfo *t = &plan->tensors[tensor];
+
+    if (t->first < 0 || t->last >= plan->nb_ops || t->dtype != MGV_F32) // an input, an output
+        return 0;
+    for (int i = 0; i < plan->nb_ops; i++)
+        for (int k = 0; k < MGV_MAX_IN; k++)
+            if (plan->ops[i].in[k] == tensor && !is_product(plan->ops[i].type))
+                return 0;
+    return 1;
+}
+
 /* ---- weights as they are in the file ---- */
 
 static void measure_weight(MgvVkOp *o, int i, size_t values)
@@ -88,7 +138,7 @@ static void measure_weight(MgvVkOp *o, int i, size_t values)
     o->weight_bytes[i] = values * sizeof(float);
 }
 
-static int pack_plain(const MgvVkOp *o, int i, float *out)
+static int pack_plain(const MgvVkOp *o, int i, void *out)
 {
     mgv_tensor_to_f32(o->op->weight[i], 0, (int64_t)(o->weight_bytes[i] / sizeof(float)), out);
     return 0;
@@ -123,30 +173,99 @@ static size_t taps(const MgvVkOp *o)
     return o->op->type == MGV_OP_CONV3D ? (size_t)o->op->u.conv.k * o->op->u.conv.k * o->op->u.conv.k : 1;
 }
 
-static size_t padded_depth(const MgvVkOp *o)
+/** Tile of the product by cooperative matrices: shaders/gemm_coopmat.glsl. */
+typedef struct MatrixTile {
+    uint32_t bm, bn; ///< of a workgroup
+    uint32_t wm, wn; ///< of a subgroup
+    uint32_t bk;     ///< depth that is in shared memory at once
+} MatrixTile;
+
+/* Two tiles of float16, rows padded by eight values, and a matrix of sums for each subgroup. */
+static uint32_t shared_bytes(const MgvVkCoopmat *c, const MatrixTile *t)
 {
-    return blocks_of(taps(o) * o->in.c, GEMM_STEP) * GEMM_STEP;
+    return 2 * (t->bm + t->bn) * (t->bk + 8) * 2 + t->bm / t->wm * (t->bn / t->wn) * c->m * c->n * 4;
 }
 
-static size_t padded_columns(const MgvVkOp *o)
+/* The largest tile that is small enough for shared memory and leaves work for a large device; 0: product without. */
+static MatrixTile choose_matrix_tile(const MgvVkOp *o)
 {
-    const Tile t = choose_tile(o);
+    static const struct { MatrixTile tile; int columns, many; } tiles[] = { // many: only if they fill the device
+        { { 128, 128, 64, 32, 32 }, 96, 1 }, { { 128, 128, 64, 32, 16 }, 96, 1 },
+        { { 128, 64, 32, 32, 32 }, 48, 1 },  { { 64, 64, 32, 32, 32 }, 48, 0 },
+        { { 128, 32, 32, 32, 32 }, 0, 1 },   { { 64, 32, 32, 32, 32 }, 0, 0 },
+    };
+    const VkPhysicalDeviceLimits *limits = &o->dev->properties.limits;
 
-    return blocks_of(o->out.c, t.bn) * t.bn;
+    for (size_t i = 0; i < MGV_ARRAY_LEN(tiles) && o->dev->coopmat.m && o->in.c % 8 == 0; i++) {
+        const MatrixTile *t = &tiles[i].tile;
+
+        if (o->out.c >= tiles[i].columns &&
+            (!tiles[i].many || blocks_of(cells(o->out), t->bm) * blocks_of(o->out.c, t->bn) >= o->dev->coopmat.fill) &&
+            shared_bytes(&o->dev->coopmat, t) <= limits->maxComputeSharedMemorySize &&
+            t->bm / t->wm * (t->bn / t->wn) * o->dev->coopmat.subgroup <= limits->maxComputeWorkGroupInvocations)
+            return *t;
+    }
+    return (MatrixTile){ 0 };
+}
+
+/** How a product's matrix is stored: tiles of columns, in them steps of depth, in them rows of stride values. */
+typedef struct Packing {
+    size_t depth, columns; ///< padded
+    size_t bn, bk;         ///< columns of a tile, depth of a step
+    int by_column;         ///< depth is the faster index in a step
+} Packing;
+
+static Packing packing_of(const MgvVkOp *o)
+{
+    const MatrixTile m = choose_matrix_tile(o);
+    const size_t step = m.bm ? m.bk : GEMM_STEP, bn = m.bm ? m.bn : choose_tile(o).bn;
+    Packing p = { .depth = blocks_of(taps(o) * o->in.c, step) * step, .columns = blocks_of(o->out.c, bn) * bn };
+
+    p.by_column = m.bm != 0;
+    p.bn        = m.bm ? bn : p.columns;
+    p.bk        = m.bm ? step : p.depth;
+    return p;
+}
+
+/* A power of two that brings the largest weight to [2^14,2^15), so that few of the small ones are subnormal. */
+static int find_scale(MgvVkOp *o)
+{
+    const MgvTensor *w = o->op->weight[0];
+    const int64_t rows = o->out.c, n = (int64_t)taps(o) * o->in.c;
+    float *row = mgv_calloc((size_t)n, sizeof(*row)), most = 0;
+    int exponent = 0;
+
+    if (!row) {
+        mgv_err(o->dev->log, "%s: out of memory for weights", o->op->name);
+        return MAGVIT_ERR(ENOMEM);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        mgv_tensor_to_f32(w, r * n, n, row);
+        for (int64_t i = 0; i < n; i++)
+            most = MGV_MAX(most, fabsf(row[i]));
+    }
+    mgv_freep(&row);
+    frexpf(most, &exponent);
+    o->scale = ldexpf(1, MGV_CLAMP(exponent, -90, 127) - 15);
+    return 0;
 }
 
 static int measure_gemm(MgvVkOp *o)
 {
-    measure_weight(o, 0, padded_depth(o) * padded_columns(o));
+    const Packing p = packing_of(o);
+
+    o->weight_bytes[0] = p.depth * p.columns * (o->dev->half ? sizeof(uint16_t) : sizeof(float));
     if (o->op->weight[1])
         measure_weight(o, 1, (size_t)o->out.c);
-    return 0;
+    o->scale = 1;
+    return o->dev->half ? find_scale(o) : 0;
 }
 
-/* [cout,cin,taps] to [taps,cin,cout]. */
-static int pack_gemm(const MgvVkOp *o, int i, float *out)
+/* [cout,cin,taps] to [taps,cin,cout], or tiles of it. */
+static int pack_gemm(const MgvVkOp *o, int i, void *out)
 {
-    const size_t nb = taps(o), cin = (size_t)o->in.c, ld = padded_columns(o);
+    const size_t nb = taps(o), cin = (size_t)o->in.c;
+    const Packing p = packing_of(o);
     float *row;
 
     if (i)
@@ -156,13 +275,38 @@ static int pack_gemm(const MgvVkOp *o, int i, float *out)
         return MAGVIT_ERR(ENOMEM);
     for (size_t c = 0; c < (size_t)o->out.c; c++) {
         mgv_tensor_to_f32(o->op->weight[0], (int64_t)(c * nb * cin), (int64_t)(nb * cin), row);
-        for (size_t k = 0; k < cin; k++)
-            for (size_t t = 0; t < nb; t++)
-                out[(t * cin + k) * ld + c] = row[k * nb + t];
+        for (size_t k = 0; k < nb * cin; k++) {
+            const size_t step = (c / p.bn * (p.depth / p.bk) + k / p.bk) * p.bn * p.bk;
+            const size_t at = step + (p.by_column ? c % p.bn * p.bk + k % p.bk : k % p.bk * p.bn + c % p.bn);
+            const float w = row[k % cin * nb + k / cin];
+
+            if (o->dev->half)
+                ((uint16_t *)out)[at] = mgv_vk_to_half(w / o->scale);
+            else
+                ((float *)out)[at] = w;
+        }
     }
     mgv_freep(&row);
     return 0;
 }
+
+#if CONFIG_COOPMAT
+static int prepare_coopmat(MgvVkOp *o, const MatrixTile *t, const uint32_t *numbers, size_t size)
+{
+    const MgvVkCoopmat *c = &o->dev->coopmat;
+    const uint32_t spec[MGV_VK_MAX_SPEC] = {
+        t->bm / t->wm * (t->bn / t->wn) * c->subgroup, t->bm, t->bn, t->wm, t->wn, o->op->act,
+        o->op->weight[1] != NULL, t->bk, (uint32_t)o->op->u.conv.k, o->op->u.conv.pad == MGV_PAD_REFLECT,
+        [12] = c->m, c->n, c->k, c->subgroup,
+    };
+    const uint64_t groups = blocks_of(cells(o->out), t->bm) * blocks_of(o->out.c, t->bn);
+    const int conv = o->op->type == MGV_OP_CONV3D;
+    int ret;
+
+    add(o, &ret, conv ? MGV_VK_conv3d_coopmat : MGV_VK_linear_coopmat, spec, MGV_VK_MAX_SPEC, numbers, size, groups);
+    return ret;
+}
+#endif
 
 static int prepare_gemm(MgvVkOp *o)
 {
@@ -173,13 +317,19 @@ static int prepare_gemm(MgvVkOp *o)
         o->in.c % 4 == 0 && o->out.c % 4 == 0, (uint32_t)o->op->u.conv.k, o->op->u.conv.pad == MGV_PAD_REFLECT,
     };
     const uint32_t numbers[] = {
-        rows, depth, (uint32_t)o->out.c, (uint32_t)padded_columns(o), (uint32_t)o->in.c,
+        rows, depth, (uint32_t)o->out.c, (uint32_t)packing_of(o).columns, bits(o->scale), (uint32_t)o->in.c,
         (uint32_t)o->in.t, (uint32_t)o->in.h, (uint32_t)o->in.w,
     };
     const uint64_t groups = blocks_of(rows, t.bm) * blocks_of(o->out.c, t.bn);
     const int conv = o->op->type == MGV_OP_CONV3D;
     int ret;
 
+#if CONFIG_COOPMAT
+    const MatrixTile m = choose_matrix_tile(o);
+
+    if (m.bm)
+        return prepare_coopmat(o, &m, numbers, sizeof(numbers));
+#endif
     add(o, &ret, conv ? MGV_VK_conv3d : MGV_VK_linear, spec, conv ? 10 : 8, numbers, sizeof(numbers), groups);
     return ret;
 }
@@ -355,10 +505,10 @@ static int prepare_embed(MgvVkOp *o)
 }
 
 /* [rows,channels] to [channels,rows], so that neighbouring threads read neighbours; rows of unit length if asked for. */
-static int pack_codes(const MgvVkOp *o, int i, float *out)
+static int pack_codes(const MgvVkOp *o, int i, void *packed)
 {
     const size_t rows = table_rows(o), d = (size_t)o->in.c;
-    float *row = mgv_calloc(d, sizeof(*row));
+    float *row = mgv_calloc(d, sizeof(*row)), *out = packed;
 
     if (!row)
         return MAGVIT_ERR(ENOMEM);
@@ -391,7 +541,7 @@ static int prepare_vq_argmin(MgvVkOp *o)
 
 static const struct {
     int (*measure)(MgvVkOp *o);                          ///< NULL: no weights, no scratch memory
-    int (*pack)(const MgvVkOp *o, int i, float *out);
+    int (*pack)(const MgvVkOp *o, int i, void *out);
     int (*prepare)(MgvVkOp *o);
 } ops[MGV_OP_NB] = {
     [MGV_OP_CONV3D]     = { measure_gemm, pack_gemm, prepare_gemm },

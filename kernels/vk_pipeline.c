@@ -45,20 +45,37 @@ typedef struct CacheHeader {
     char end[7];   ///< zero
 } CacheHeader;
 
-#define X(name)                                               \
+#define PLAIN(name)                                           \
     extern const unsigned char mgv_##name##_comp_spv_data[];  \
     extern const unsigned mgv_##name##_comp_spv_len;
-MGV_VK_SHADERS(X)
-#undef X
+#define HALF(name)                                                 \
+    extern const unsigned char mgv_##name##_comp_half_spv_data[];  \
+    extern const unsigned mgv_##name##_comp_half_spv_len;
+MGV_VK_SHADERS(PLAIN)
+MGV_VK_SHADERS(HALF)
+MGV_VK_COOPMAT_SHADERS(HALF)
+#undef PLAIN
+#undef HALF
+
+typedef struct Code {
+    const unsigned char *data;
+    const unsigned *size;
+} Code;
 
 static const struct {
     const char *name;
-    const unsigned char *data;
-    const unsigned *size;
+    Code code[2]; ///< for float, with products of float16
 } shaders[MGV_VK_NB_SHADERS] = {
-#define X(name) { #name, mgv_##name##_comp_spv_data, &mgv_##name##_comp_spv_len },
+#define PLAIN(name) { mgv_##name##_comp_spv_data, &mgv_##name##_comp_spv_len }
+#define HALF(name) { mgv_##name##_comp_half_spv_data, &mgv_##name##_comp_half_spv_len }
+#define X(name) [MGV_VK_##name] = { #name, { PLAIN(name), HALF(name) } },
     MGV_VK_SHADERS(X)
 #undef X
+#define X(name) [MGV_VK_##name] = { #name, { { NULL, NULL }, HALF(name) } },
+    MGV_VK_COOPMAT_SHADERS(X)
+#undef X
+#undef PLAIN
+#undef HALF
 };
 
 /* ---- cache file ---- */
@@ -203,10 +220,15 @@ static int create(MgvDevice *dev, MgvVkPipeline *p, int nb_spec)
 {
     VkSpecializationMapEntry entries[MGV_VK_MAX_SPEC];
     const VkSpecializationInfo spec = { (uint32_t)nb_spec, entries, nb_spec * sizeof(*p->spec), p->spec };
+    const Code *made = &shaders[p->shader].code[dev->half];
     const VkShaderModuleCreateInfo code = {
         .sType    = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-        .codeSize = *shaders[p->shader].size,
-        .pCode    = (const uint32_t *)(const void *)shaders[p->shader].data,
+        .codeSize = *made->size,
+        .pCode    = (const uint32_t *)(const void *)made->data,
+    };
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = dev->coopmat.subgroup,
     };
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
@@ -221,6 +243,10 @@ static int create(MgvDevice *dev, MgvVkPipeline *p, int nb_spec)
     const char *name = shaders[p->shader].name;
     int ret;
 
+    if (p->shader >= MGV_VK_NB_PLAIN_SHADERS) {
+        info.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT;
+        info.stage.pNext = &subgroup;
+    }
     for (int i = 0; i < nb_spec; i++)
         entries[i] = (VkSpecializationMapEntry){ (uint32_t)i, i * sizeof(*p->spec), sizeof(*p->spec) };
     VK(dev, name, dev->f.CreateShaderModule(dev->device, &code, NULL, &info.stage.module));

@@ -119,11 +119,12 @@ typedef struct FFMagvitFilter {
         MAGVIT_CONST("cpu",    "oneDNN",              MAGVIT_BACKEND_CPU,    "backend"), \
         MAGVIT_CONST("vulkan", "Vulkan compute",      MAGVIT_BACKEND_VULKAN, "backend"), \
     { "device", "set the Vulkan device by index, UUID or part of its name", MAGVIT_OFFSET(device), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, MAGVIT_FLAGS }, \
-    { "precision", "set what products multiply", MAGVIT_OFFSET(precision), AV_OPT_TYPE_INT, { .i64 = MAGVIT_PRECISION_AUTO }, MAGVIT_PRECISION_AUTO, MAGVIT_PRECISION_INT8, MAGVIT_FLAGS, .unit = "precision" }, \
-        MAGVIT_CONST("auto",   "bf16 where the processor multiplies it", MAGVIT_PRECISION_AUTO, "precision"), \
+    { "precision", "set what products multiply", MAGVIT_OFFSET(precision), AV_OPT_TYPE_INT, { .i64 = MAGVIT_PRECISION_AUTO }, MAGVIT_PRECISION_AUTO, MAGVIT_PRECISION_F16, MAGVIT_FLAGS, .unit = "precision" }, \
+        MAGVIT_CONST("auto",   "bf16 or f16 where the hardware multiplies it", MAGVIT_PRECISION_AUTO, "precision"), \
         MAGVIT_CONST("f32",    "32-bit float",        MAGVIT_PRECISION_F32,  "precision"), \
-        MAGVIT_CONST("bf16",   "16-bit brain float",  MAGVIT_PRECISION_BF16, "precision"), \
-        MAGVIT_CONST("int8",   "8-bit integers in the transformer", MAGVIT_PRECISION_INT8, "precision"), \
+        MAGVIT_CONST("bf16",   "16-bit brain float, cpu", MAGVIT_PRECISION_BF16, "precision"), \
+        MAGVIT_CONST("int8",   "8-bit integers in the transformer, cpu", MAGVIT_PRECISION_INT8, "precision"), \
+        MAGVIT_CONST("f16",    "16-bit float, vulkan", MAGVIT_PRECISION_F16, "precision"), \
     { "steps", "set the number of decoding steps, 0 for the model's", MAGVIT_OFFSET(steps), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, 256, MAGVIT_RUNTIME_FLAGS }, \
     { "schedule", "set the mask schedule (cosine, uniform, exp, log, powE)", MAGVIT_OFFSET(schedule), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, MAGVIT_FLAGS }, \
     { "temperature", "set the sampling temperature, 0 for greedy, -1 for the model's", MAGVIT_OFFSET(temperature), AV_OPT_TYPE_DOUBLE, { .dbl = -1 }, -1, 100, MAGVIT_RUNTIME_FLAGS }, \

@@ -142,6 +142,13 @@ char *mgv_strdup(const char *s)
     return copy ? memcpy(copy, s, size) : NULL;
 }
 
+const char *mgv_precision_name(enum MagvitPrecision precision)
+{
+    static const char *const names[] = { "auto", "f32", "bf16", "int8", "f16" };
+
+    return names[precision];
+}
+
 double mgv_time(void)
 {
     struct timespec ts;

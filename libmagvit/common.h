@@ -162,6 +162,9 @@ MGV_INLINE float mgv_expf(float x)
     return p * scale;
 }
 
+/** "f32", as options spell it. */
+const char *mgv_precision_name(enum MagvitPrecision precision);
+
 /** Seconds of a monotonic clock. */
 double mgv_time(void);
 

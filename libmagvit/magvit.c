@@ -92,8 +92,8 @@ static int check_settings(MagvitContext *ctx, const MagvitSettings *s)
         mgv_err(&ctx->log, "backend is %d, must be in [0,%d]", (int)s->backend, MAGVIT_BACKEND_VULKAN);
         return MAGVIT_ERR(EINVAL);
     }
-    if ((int)s->precision < MAGVIT_PRECISION_AUTO || s->precision > MAGVIT_PRECISION_INT8) {
-        mgv_err(&ctx->log, "precision is %d, must be in [0,%d]", (int)s->precision, MAGVIT_PRECISION_INT8);
+    if ((int)s->precision < MAGVIT_PRECISION_AUTO || s->precision > MAGVIT_PRECISION_F16) {
+        mgv_err(&ctx->log, "precision is %d, must be in [0,%d]", (int)s->precision, MAGVIT_PRECISION_F16);
         return MAGVIT_ERR(EINVAL);
     }
     if (s->max_memory < 0) {

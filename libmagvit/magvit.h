@@ -99,7 +99,7 @@ extern "C" {
 
 /** What matrix products and convolutions multiply; sums, norms and everything else are float32. */
 enum MagvitPrecision {
-    MAGVIT_PRECISION_AUTO, ///< bf16 where the CPU multiplies it (AVX512_BF16, AMX), else f32
+    MAGVIT_PRECISION_AUTO, ///< bf16 where the CPU multiplies it (AVX512_BF16, AMX), f16 on a GPU that has it, else f32
     MAGVIT_PRECISION_F32,
     MAGVIT_PRECISION_BF16, ///< half the memory for weights; MAGVIT_ERR(ENOTSUP) where the CPU lacks it
     /**
@@ -107,6 +107,7 @@ enum MagvitPrecision {
      * tokens for one in some tens, see doc/SPEED.md. MAGVIT_ERR(ENOTSUP) where the CPU lacks AVX512_VNNI and AVX_VNNI.
      */
     MAGVIT_PRECISION_INT8,
+    MAGVIT_PRECISION_F16,  ///< Vulkan; as BF16, for a device
 };
 
 typedef struct MagvitContext MagvitContext; ///< a loaded model; immutable after open, may be shared by sessions of several threads
@@ -221,7 +222,7 @@ typedef struct MagvitSettings {
     const char *device;         ///< device index, UUID or part of its name; NULL: the best; Vulkan only
     int threads;                ///< CPU threads, [0,256], 0 = one a core; default 0
     MagvitLogger log;           ///< default: ERROR and WARNING lines to stderr
-    enum MagvitPrecision precision; ///< default AUTO; only the cpu backend knows BF16 and INT8
+    enum MagvitPrecision precision; ///< default AUTO; BF16 and INT8: cpu backend, F16: vulkan
     int64_t max_memory;         ///< bytes that model, weights and activations may take, 0 = no limit; default 0
     /**
      * Tiles of a window that are computed at once, [0,16]. 0: as many as fill the device and fit its memory and

@@ -35,19 +35,19 @@ uint sample_head; // first channel of the head of the sample
 vec4 sums[RQ][RV];
 float peak[RQ], total[RQ];
 
-vec4 load(In x, uint cell, uint d)
+vec4 load(uint n, In x, uint cell, uint d)
 {
     vec4 a = vec4(0);
 
     for (uint i = 0; i < 4 && cell < W && d + i < D; i++)
-        a[i] = float(x.v[sample_head + cell * channels + d + i]);
+        a[i] = get(n, x, sample_head + cell * channels + d + i);
     return a;
 }
 
-void load_cells(In x, uint first)
+void load_cells(uint n, In x, uint first)
 {
     for (uint i = gl_LocalInvocationIndex; i < BK * D4; i += 256)
-        cells[i / D4 * LD + i % D4] = load(x, first + i / D4, i % D4 * 4);
+        cells[i / D4 * LD + i % D4] = load(n, x, first + i / D4, i % D4 * 4);
 }
 
 /* Scores of the tile, and the greatest of each thread's. */
@@ -119,7 +119,7 @@ void store(uint tx, uint ty, uint first)
             all += peaks[row * 16 + j];
         [[unroll]] for (uint d = 0; d < RV * 4; d++)
             if (first + row < W && d / 4 * 64 + tx * 4 + d % 4 < D)
-                o.v[sample_head + (first + row) * channels + d / 4 * 64 + tx * 4 + d % 4] = real(sums[i][d / 4][d % 4] / all);
+                put(o, sample_head + (first + row) * channels + d / 4 * 64 + tx * 4 + d % 4, sums[i][d / 4][d % 4] / all);
     }
 }
 
@@ -130,18 +130,18 @@ void main()
 
     sample_head = g / blocks / heads * W * channels + g / blocks % heads * D;
     for (uint i = gl_LocalInvocationIndex; i < BQ * D4; i += 256)
-        queries[i / D4 * LD + i % D4] = load(q, first + i / D4, i % D4 * 4);
+        queries[i / D4 * LD + i % D4] = load(0, q, first + i / D4, i % D4 * 4);
     [[unroll]] for (uint i = 0; i < RQ * RV; i++)
         sums[i / RV][i % RV] = vec4(0);
     [[unroll]] for (uint i = 0; i < RQ; i++)
         peak[i] = -3e38, total[i] = 0;
     for (uint key = 0; key < W; key += BK) {
-        load_cells(k, key);
+        load_cells(1, k, key);
         barrier();
         score(tx, ty, key);
         barrier();
         weigh(tx, ty);
-        load_cells(v, key);
+        load_cells(2, v, key);
         barrier();
         add_values(tx, ty);
         barrier();

@@ -3,22 +3,78 @@
  *
  * What the shaders share. Memory is reached through device addresses in the
  * push constants, so there are no bindings and no limit on their size.
- * "real" is the type activations and matrices are stored in; all sums are float.
+ * All sums are float. With HALF, products multiply float16: matrices are stored
+ * as such, and so are those activations that only products read.
  */
 
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_control_flow_attributes : require
 
-#define real  float
-#define real4 vec4
-
-layout(buffer_reference, std430, buffer_reference_align = 4)  restrict readonly  buffer In     { real v[]; };
-layout(buffer_reference, std430, buffer_reference_align = 16) restrict readonly  buffer In4    { real4 v[]; };
-layout(buffer_reference, std430, buffer_reference_align = 4)  restrict writeonly buffer Out    { real v[]; };
-layout(buffer_reference, std430, buffer_reference_align = 16) restrict writeonly buffer Out4   { real4 v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4)  restrict readonly  buffer In     { float v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 16) restrict readonly  buffer In4    { vec4 v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4)  restrict writeonly buffer Out    { float v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 16) restrict writeonly buffer Out4   { vec4 v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4)  restrict readonly  buffer Floats { float v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4)  restrict readonly  buffer Ints   { int v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4)  restrict writeonly buffer OutInts { int v[]; };
+
+#if HALF
+#extension GL_EXT_shader_16bit_storage : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+
+layout(constant_id = 10) const uint HALF_IN = 0; // bit i: input i is stored as float16
+layout(constant_id = 11) const bool HALF_OUT = false;
+
+layout(buffer_reference, std430, buffer_reference_align = 2)  restrict readonly  buffer InHalf   { float16_t v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 8)  restrict readonly  buffer InHalf4  { f16vec4 v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 2)  restrict writeonly buffer OutHalf  { float16_t v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 8)  restrict writeonly buffer OutHalf4 { f16vec4 v[]; };
+
+/* The largest finite value stands for what is beyond. */
+f16vec4 to_half(vec4 x)
+{
+    return f16vec4(clamp(x, -65504.0, 65504.0));
+}
+
+/* Value i of input n of a product. */
+float get(uint n, In x, uint i)
+{
+    return (HALF_IN >> n & 1) != 0 ? float(InHalf(x).v[i]) : float(to_half(vec4(x.v[i])).x);
+}
+
+vec4 get4(uint n, In x, uint i)
+{
+    return (HALF_IN >> n & 1) != 0 ? vec4(InHalf4(x).v[i]) : vec4(to_half(In4(x).v[i]));
+}
+
+/* Four values of a prepacked matrix. */
+vec4 weights(In b, uint i)
+{
+    return vec4(InHalf4(b).v[i]);
+}
+
+void put(Out o, uint i, float x)
+{
+    if (HALF_OUT)
+        OutHalf(o).v[i] = to_half(vec4(x)).x;
+    else
+        o.v[i] = x;
+}
+
+void put4(Out o, uint i, vec4 x)
+{
+    if (HALF_OUT)
+        OutHalf4(o).v[i] = to_half(x);
+    else
+        Out4(o).v[i] = x;
+}
+#else
+float get(uint n, In x, uint i)          { return x.v[i]; }
+vec4 get4(uint n, In x, uint i)          { return In4(x).v[i]; }
+vec4 weights(In b, uint i)               { return In4(b).v[i]; }
+void put(Out o, uint i, float x)         { o.v[i] = x; }
+void put4(Out o, uint i, vec4 x)         { Out4(o).v[i] = x; }
+#endif
 
 const uint ACT_SILU = 1, ACT_GELU_TANH = 2; // enum MgvAct
 

@@ -24,5 +24,5 @@ void main()
     const uint step = nb_threads();
 
     for (uint i = thread_index(); i < values; i += step)
-        o.v[i] = real(table.v[uint(clamp(ids.v[i / channels], 0, rows - 1)) * channels + i % channels]);
+        put(o, i, table.v[uint(clamp(ids.v[i / channels], 0, rows - 1)) * channels + i % channels]);
 }

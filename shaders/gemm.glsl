@@ -34,7 +34,7 @@ void load_tiles(uint k0, uint column)
     [[unroll]] for (uint s = 0; s < SLOTS; s++)
         tile_a[(tid / QUAD + s * (THREADS / QUAD)) * LDA + tid % QUAD] = fetch(s, k0 + tid % QUAD * 4);
     for (uint i = tid; i < BK * BN / 4; i += THREADS)
-        tile_b[i] = vec4(In4(b).v[((k0 + i / (BN / 4)) * ldb + column) / 4 + i % (BN / 4)]);
+        tile_b[i] = weights(b, ((k0 + i / (BN / 4)) * ldb + column) / 4 + i % (BN / 4));
 }
 
 void multiply_tiles(uint tx, uint ty)
@@ -56,16 +56,18 @@ void multiply_tiles(uint tx, uint ty)
 
 void store(uint row, uint column, vec4 c)
 {
+    if (HALF != 0)
+        c *= scale;
     if (BIAS && column < columns)
         [[unroll]] for (uint i = 0; i < 4; i++)
             c[i] += bias.v[min(column + i, columns - 1)];
     c = activate(ACT, c);
     if (QUADS && column < columns)
-        Out4(o).v[(row * columns + column) / 4] = real4(c);
+        put4(o, (row * columns + column) / 4, c);
     else if (!QUADS)
         [[unroll]] for (uint i = 0; i < 4; i++)
             if (column + i < columns)
-                o.v[row * columns + column + i] = real(c[i]);
+                put(o, row * columns + column + i, c[i]);
 }
 
 void multiply(uint row, uint column)

@@ -39,7 +39,7 @@ vec3 merge(vec3 a, vec3 b)
 
 float origin(uint n, uint group)
 {
-    return float(x.v[n * cells * channels + group * (channels / groups)]);
+    return x.v[n * cells * channels + group * (channels / groups)];
 }
 
 uint cells_of(uint b)
@@ -55,11 +55,11 @@ void sum_blocks()
     if (n >= samples)
         return;
     const uint at = (n * cells + b * block) * channels + c, count = cells_of(b);
-    const float zero = origin(n, c / (channels / groups)), shift = float(x.v[at]) - zero;
+    const float zero = origin(n, c / (channels / groups)), shift = x.v[at] - zero;
     float sum = 0, square = 0;
 
     for (uint k = 0; k < count; k++) {
-        const float d = (float(x.v[at + k * channels]) - zero) - shift;
+        const float d = (x.v[at + k * channels] - zero) - shift;
 
         sum += d;
         square += d * d;
@@ -98,7 +98,7 @@ void apply()
         const uint c = i % channels, n = i / (cells * channels), group = c / (channels / groups);
         const vec2 s = stats.v[n * groups + group];
 
-        o.v[i] = real(activate(ACT, ((float(x.v[i]) - origin(n, group)) - s.x) * s.y * w.v[c] + bias.v[c]));
+        put(o, i, activate(ACT, ((x.v[i] - origin(n, group)) - s.x) * s.y * w.v[c] + bias.v[c]));
     }
 }
 

@@ -26,18 +26,18 @@ void main()
 
     if (row >= rows)
         return;
-    const float zero = float(x.v[at]);
+    const float zero = x.v[at];
     float sum = 0, square = 0;
 
     for (uint c = tid; c < channels; c += 128)
-        sum += float(x.v[at + c]) - zero;
+        sum += x.v[at + c] - zero;
     const float mean = sum_of_all(sum) / channels;
     for (uint c = tid; c < channels; c += 128) {
-        const float d = (float(x.v[at + c]) - zero) - mean;
+        const float d = (x.v[at + c] - zero) - mean;
 
         square += d * d;
     }
     const float scale = 1.0 / sqrt(sum_of_all(square) / channels + eps);
     for (uint c = tid; c < channels; c += 128)
-        o.v[at + c] = real(((float(x.v[at + c]) - zero) - mean) * scale * w.v[c] + bias.v[c]);
+        put(o, at + c, ((x.v[at + c] - zero) - mean) * scale * w.v[c] + bias.v[c]);
 }

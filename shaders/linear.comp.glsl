@@ -14,6 +14,7 @@ layout(push_constant, std430) uniform Push {
     Floats bias;
     Out o;
     uint rows, depth, columns, ldb;
+    float scale; // of W, which is stored divided by it
 };
 
 vec4 fetch(uint slot, uint k);
@@ -35,10 +36,10 @@ vec4 fetch(uint slot, uint k)
     if (row_of[slot] >= rows)
         return a;
     if (QUADS)
-        return k < depth ? vec4(In4(x).v[(row_of[slot] * depth + k) / 4]) : a;
+        return k < depth ? get4(0, x, (row_of[slot] * depth + k) / 4) : a;
     [[unroll]] for (uint i = 0; i < 4; i++)
         if (k + i < depth)
-            a[i] = float(x.v[row_of[slot] * depth + k + i]);
+            a[i] = get(0, x, row_of[slot] * depth + k + i);
     return a;
 }
 

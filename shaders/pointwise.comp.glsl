@@ -22,7 +22,7 @@ layout(push_constant, std430) uniform Push {
 
 float term(uint i)
 {
-    return TERM == 1 ? float(b.v[i]) : TERM == 2 ? table.v[i % period] : 0.0;
+    return TERM == 1 ? b.v[i] : TERM == 2 ? table.v[i % period] : 0.0;
 }
 
 void main()
@@ -31,12 +31,12 @@ void main()
 
     if (QUADS && TERM < 2) {
         for (uint i = thread_index(); i < values / 4; i += step) {
-            const vec4 sum = vec4(In4(a).v[i]) + (TERM == 1 ? vec4(In4(b).v[i]) : vec4(0));
+            const vec4 sum = In4(a).v[i] + (TERM == 1 ? In4(b).v[i] : vec4(0));
 
-            Out4(o).v[i] = real4(activate(ACT, sum));
+            put4(o, i, activate(ACT, sum));
         }
         return;
     }
     for (uint i = thread_index(); i < values; i += step)
-        o.v[i] = real(activate(ACT, float(a.v[i]) + term(i)));
+        put(o, i, activate(ACT, a.v[i] + term(i)));
 }

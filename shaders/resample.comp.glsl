@@ -36,7 +36,7 @@ float mean(int n, ivec3 p, int c)
     for (int t = first.x; t < last.x; t++)
         for (int h = first.y; h < last.y; h++)
             for (int w = first.z; w < last.z; w++)
-                sum += float(x.v[cell(n, ivec3(t, h, w)) + c]);
+                sum += x.v[cell(n, ivec3(t, h, w)) + c];
     return sum / float((last.x - first.x) * (last.y - first.y) * (last.z - first.z));
 }
 
@@ -50,8 +50,8 @@ void main()
         const int n = at / (OT * OH * OW);
 
         if (UP)
-            o.v[i] = x.v[cell(n, p / ivec3(FT, FH, FW)) + c];
+            put(o, i, x.v[cell(n, p / ivec3(FT, FH, FW)) + c]);
         else
-            o.v[i] = real(mean(n, p, c));
+            put(o, i, mean(n, p, c));
     }
 }

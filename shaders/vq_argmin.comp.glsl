@@ -30,13 +30,13 @@ float length_scale(uint at)
     float square = 0;
 
     for (uint c = gl_LocalInvocationID.x; c < channels; c += 128)
-        square += float(x.v[at + c]) * float(x.v[at + c]);
+        square += x.v[at + c] * x.v[at + c];
     return 1.0 / sqrt(max(sum_of_all(square), 1e-12));
 }
 
 float difference(uint at, uint i, float scale)
 {
-    const float value = float(x.v[at]);
+    const float value = x.v[at];
 
     if (!UNIT)
         return value - codes.v[i];

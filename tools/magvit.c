@@ -59,7 +59,7 @@ static const char help_text[] =
     "  --backend NAME            auto, ref, cpu or vulkan [auto]\n"
     "  --device NAME             index, UUID or part of the name [the best]\n"
     "  --threads N               CPU threads, 0 = one a core [0]\n"
-    "  --precision NAME          auto, f32, bf16 or int8 [auto]\n"
+    "  --precision NAME          auto, f32, bf16 or int8 (cpu), f16 (vulkan) [auto]\n"
     "  --batch N                 tiles of a window at once on a Vulkan device, 0 = as many as fit [0]\n"
     "  --quiet, --verbose        fewer or more lines; twice for the op plans\n"
     "options of run:\n"
@@ -179,7 +179,7 @@ static MagvitRational parse_rate(const char *name, const char *text)
 static void set_option(Options *o, int opt, const char *v)
 {
     static const char *const backends[] = { "auto", "ref", "cpu", "vulkan", NULL };
-    static const char *const precisions[] = { "auto", "f32", "bf16", "int8", NULL };
+    static const char *const precisions[] = { "auto", "f32", "bf16", "int8", "f16", NULL };
     static const char *const scales[] = { "auto", "tile", "fit", NULL };
     MagvitParams *p = &o->params;
 

@@ -36,7 +36,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config.h"
 #include "libmagvit/backend.h"
+#if CONFIG_VULKAN
+#include "kernels/vk.h"
+#endif
 #include "tests/checkkernels/checkkernels.h"
 
 #define EXIT_SKIP 77
@@ -57,7 +61,7 @@ typedef struct Options {
 typedef struct Subject {
     const MgvBackend *b;
     const char *name;
-    enum Exact exact; ///< what it multiplies without a loss
+    enum MagvitPrecision precision;
     MgvDevice *dev[2];
     int nb_devs;
 } Subject;
@@ -288,14 +292,14 @@ static Verdict compare_floats(const float *want, const float *got, size_t n, siz
 }
 
 /**
- * Of the squared error, relative to the squared values. Attention rounds its weights to bf16, too. A row of 8 bits
+ * Of the squared error, relative to the squared values. Attention rounds its weights to 16 bits, too. A row of 8 bits
  * that spans 6 standard deviations has an error of 5e-5, and there are two, of inputs and of weights.
  */
 static double error_limit(const Case *c, const Data *d, const Subject *s)
 {
-    if (s->exact && c->op == MGV_OP_ATTENTION)
+    if (s->precision != MAGVIT_PRECISION_F32 && c->op == MGV_OP_ATTENTION)
         return 1e-5;
-    if (s->exact == EXACT_INT8 && c->op == MGV_OP_LINEAR && d->exact != EXACT_INT8)
+    if (s->precision == MAGVIT_PRECISION_INT8 && c->op == MGV_OP_LINEAR && d->precision != MAGVIT_PRECISION_INT8)
         return 3e-4;
     return s->b->type == MAGVIT_BACKEND_VULKAN ? 1e-8 : 1e-9;
 }
@@ -420,17 +424,18 @@ static void check_known(const Subject *s, int nb)
 }
 
 /** Strictly on values that it holds exactly; what rounds most on any values, too. */
-static int suits(const Subject *s, const Case *c, enum Exact exact)
+static int suits(const Subject *s, const Case *c, enum MagvitPrecision precision)
 {
-    return s->exact == exact || (s->exact == EXACT_INT8 && exact == EXACT_NONE && c->op == MGV_OP_LINEAR);
+    return s->precision == precision ||
+           (s->precision == MAGVIT_PRECISION_INT8 && precision == MAGVIT_PRECISION_F32 && c->op == MGV_OP_LINEAR);
 }
 
-static void check_random(const Subject *s, int nb, const Subject *ref, enum Exact exact)
+static void check_random(const Subject *s, int nb, const Subject *ref, enum MagvitPrecision precision)
 {
     for (int i = 0; i < nb_cases; i++) {
         Case c = cases[i];
 
-        if (!op_wanted(&c) || (exact && !is_product(&c)))
+        if (!op_wanted(&c) || (precision != MAGVIT_PRECISION_F32 && !is_product(&c)))
             continue;
         for (int fill = 0; fill < FILL_NB; fill++) {
             int64_t touched;
@@ -442,10 +447,10 @@ static void check_random(const Subject *s, int nb, const Subject *ref, enum Exac
             if (!(case_fills(c.op) & 1u << fill))
                 continue;
             c.fill = fill;
-            data_init(&c, &d, opt.seed + (uint64_t)i * FILL_NB + fill, exact);
+            data_init(&c, &d, opt.seed + (uint64_t)i * FILL_NB + fill, precision);
             want = run_case(&c, &d, ref->b, ref->dev[0], &n, &error, &touched);
             for (int j = 0; j < nb && want; j++)
-                if (suits(&s[j], &c, exact))
+                if (suits(&s[j], &c, precision))
                     check_subject(&c, &d, &s[j], fill_names[fill], s[j].b == ref->b ? NULL : want, n);
             if (!want)
                 fail_line(ref->b->name, "", fill_names[fill], "error");
@@ -583,7 +588,7 @@ static void bench(const Subject *s, int nb, const Subject *ref)
         if (!op_wanted(&c))
             continue;
         c.fill = FILL_NORMAL;
-        data_init(&c, &d, opt.seed + i, EXACT_NONE);
+        data_init(&c, &d, opt.seed + i, MAGVIT_PRECISION_F32);
         case_print(&c, line, sizeof(line));
         printf("%s\n", line);
         if (time_case(&base, &flops, &bytes, &c, &d, ref->b, ref->dev[0]) < 0)
@@ -609,15 +614,27 @@ static void bench(const Subject *s, int nb, const Subject *ref)
 
 /* ---- command line ---- */
 
-static int open_subject(Subject *s, const MgvBackend *b, enum MagvitPrecision precision)
+/** How products use cooperative matrices where the device has them. */
+enum Matrices { MATRICES_AUTO, MATRICES_NONE, MATRICES_LARGE };
+
+static void use_matrices(enum Matrices m)
+{
+#if CONFIG_VULKAN
+    mgv_vk_matrices = (enum MgvVkMatrices)m;
+#endif
+}
+
+static int open_subject(Subject *s, const MgvBackend *b, enum MagvitPrecision precision, enum Matrices m)
 {
     const int threads[2] = { opt.bench ? opt.threads : MANY_THREADS, 1 };
     const int nb = opt.bench || b->type == MAGVIT_BACKEND_VULKAN ? 1 : 2;
     int ret;
 
     s->b     = b;
-    s->name  = precision == MAGVIT_PRECISION_BF16 ? "bf16" : precision == MAGVIT_PRECISION_INT8 ? "int8" : b->name;
-    s->exact = precision == MAGVIT_PRECISION_BF16 ? EXACT_BF16 : precision == MAGVIT_PRECISION_INT8 ? EXACT_INT8 : EXACT_NONE;
+    s->name  = precision == MAGVIT_PRECISION_F32 ? b->name : m == MATRICES_LARGE ? "large" :
+               m == MATRICES_AUTO ? "coop" : mgv_precision_name(precision);
+    s->precision = precision;
+    use_matrices(m);
     for (s->nb_devs = 0; s->nb_devs < nb; s->nb_devs++) {
         const MgvDeviceSettings settings = { NULL, threads[s->nb_devs], precision };
 
@@ -629,24 +646,38 @@ fail:
     return ret;
 }
 
-/** Does a backend multiply what it need not? */
-static int has(const MgvBackend *b, enum MagvitPrecision precision)
+/** Can it be had: *matrices, does a product then use cooperative matrices? */
+static int has_precision(const MgvBackend *b, enum MagvitPrecision precision, int *matrices)
 {
+    static const MagvitLogger silent = { NULL, NULL, MAGVIT_LOG_NONE };
     const MgvDeviceSettings settings = { NULL, 1, precision };
-    const MagvitLogger silent = { NULL, NULL, MAGVIT_LOG_NONE };
     MgvDevice *dev = NULL;
+    const int has = b->open(&dev, &settings, &silent) >= 0;
 
-    if (b->type != MAGVIT_BACKEND_CPU || b->open(&dev, &settings, &silent) == MAGVIT_ERR(ENOTSUP))
-        return 0;
-    if (dev)
+    *matrices = has && strstr(b->describe(dev), "cooperative matrices");
+    if (has)
         b->close(&dev);
-    return 1;
+    return has;
 }
 
 static void close_subject(Subject *s)
 {
     for (int i = 0; i < s->nb_devs; i++)
         s->b->close(&s->dev[i]);
+}
+
+/** @return 1 if there is one more */
+static int add_subject(Subject *s, const MgvBackend *b, enum MagvitPrecision precision, enum Matrices m)
+{
+    const int ret = open_subject(s, b, precision, m);
+
+    if (ret >= 0)
+        return 1;
+    printf("%s: %s\n", b->name, ret == MAGVIT_ERR(ENOTSUP) ? "SKIPPED, not available here" : "FAILED");
+    failed += ret != MAGVIT_ERR(ENOTSUP);
+    close_subject(s);
+    memset(s, 0, sizeof(*s));
+    return 0;
 }
 
 static void list(void)
@@ -708,34 +739,34 @@ int main(int argc, char **argv)
     if (opt.ceiling)
         return print_ceiling(opt.threads) < 0;
     printf("seed %" PRIu64 "\n", opt.seed);
-    for (int i = 0; mgv_backends[i] && nb < MAX_BACKENDS; i++) {
+    for (int i = 0; mgv_backends[i]; i++) {
         if (opt.backend && strcmp(opt.backend, mgv_backends[i]->name))
             continue;
-        for (int p = MAGVIT_PRECISION_F32; p <= MAGVIT_PRECISION_INT8 && nb < MAX_BACKENDS; p++) {
-            if (p > MAGVIT_PRECISION_F32 && !has(mgv_backends[i], p))
+        for (int p = MAGVIT_PRECISION_F32; p <= MAGVIT_PRECISION_F16; p++) {
+            int matrices = 0;
+
+            if (p != MAGVIT_PRECISION_F32 && !has_precision(mgv_backends[i], p, &matrices))
                 continue;
-            ret = open_subject(&subjects[nb], mgv_backends[i], p);
-            if (ret >= 0) {
-                nb++;
-                continue;
-            }
-            printf("%s: %s\n", mgv_backends[i]->name, ret == MAGVIT_ERR(ENOTSUP) ? "SKIPPED, not available here" : "FAILED");
-            failed += ret != MAGVIT_ERR(ENOTSUP);
-            close_subject(&subjects[nb]);
+            nb += add_subject(&subjects[nb], mgv_backends[i], p, MATRICES_NONE);
+            if (matrices)
+                nb += add_subject(&subjects[nb], mgv_backends[i], p, MATRICES_AUTO);
+            if (matrices && !opt.bench)
+                nb += add_subject(&subjects[nb], mgv_backends[i], p, MATRICES_LARGE);
+            use_matrices(MATRICES_AUTO);
         }
     }
     if (!nb && !failed) {
         printf("no such backend here\n");
         return EXIT_SKIP;
     }
-    if (open_subject(&ref, &mgv_backend_ref, MAGVIT_PRECISION_F32) < 0)
+    if (open_subject(&ref, &mgv_backend_ref, MAGVIT_PRECISION_F32, MATRICES_NONE) < 0)
         return 1;
     if (opt.bench) {
         bench(subjects, nb, &ref);
     } else {
         check_known(subjects, nb);
-        for (int exact = 0; exact < EXACT_NB; exact++)
-            check_random(subjects, nb, &ref, exact);
+        for (int p = MAGVIT_PRECISION_F32; p <= MAGVIT_PRECISION_F16; p++)
+            check_random(subjects, nb, &ref, p);
     }
     close_subject(&ref);
     for (int i = 0; i < nb; i++)

@@ -91,19 +91,16 @@ void case_print(const Case *c, char *line, size_t size);
 
 /* ---- data.c ---- */
 
-/** What values a product multiplies: any, or ones that bf16 holds exactly, or that rows of 8 bits hold exactly. */
-enum Exact { EXACT_NONE, EXACT_BF16, EXACT_INT8, EXACT_NB };
-
 /** Everything a case needs besides its parameters. */
 typedef struct Data {
     void *in[MGV_MAX_IN];
     float *weight[MGV_MAX_WEIGHT];
     MgvSafetensors *st; ///< NULL if the op has no weights
-    enum Exact exact;
+    enum MagvitPrecision precision; ///< that holds what a product multiplies exactly
 } Data;
 
-/** Random values from a seed. */
-void data_init(const Case *c, Data *d, uint64_t seed, enum Exact exact);
+/** Random values from a seed; those that a product multiplies are ones that the precision holds exactly. */
+void data_init(const Case *c, Data *d, uint64_t seed, enum MagvitPrecision precision);
 void data_init_known(const Known *k, Data *d);
 void data_uninit(Data *d);
 

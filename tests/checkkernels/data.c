@@ -166,14 +166,18 @@ static void open_weights(const Case *c, Data *d)
     unlink(path);
 }
 
-/** Values that bf16 holds exactly: products of them are judged as strictly as those of float32. */
-static void to_bf16(float *x, size_t n)
+/** Values that the precision holds exactly: products of them are judged as strictly as those of float32. */
+static void cut(float *x, size_t n, enum MagvitPrecision precision)
 {
-    for (size_t i = 0; i < n; i++) {
+    const int half = precision == MAGVIT_PRECISION_F16;
+
+    for (size_t i = 0; i < n && precision != MAGVIT_PRECISION_F32; i++) {
         uint32_t bits;
 
+        if (half)
+            x[i] = fabsf(x[i]) < 0x1p-14f ? 0 : fmaxf(-65504, fminf(x[i], 65504));
         memcpy(&bits, &x[i], sizeof(bits));
-        bits &= 0xffff0000;
+        bits &= half ? 0xffffe000 : 0xffff0000;
         memcpy(&x[i], &bits, sizeof(bits));
     }
 }
@@ -212,18 +216,18 @@ int is_product(const Case *c)
     return c->op == MGV_OP_CONV3D || c->op == MGV_OP_LINEAR || c->op == MGV_OP_ATTENTION;
 }
 
-void data_init(const Case *c, Data *d, uint64_t seed, enum Exact exact)
+void data_init(const Case *c, Data *d, uint64_t seed, enum MagvitPrecision precision)
 {
     memset(d, 0, sizeof(*d));
-    d->exact  = exact;
+    d->precision = precision;
     rng_state = seed;
     for (int i = 0; i < case_nb_inputs(c); i++) {
         d->in[i] = need(mgv_calloc(mgv_shape_elements(c->x), sizeof(float)));
         fill_input(c, d->in[i]);
-        if (exact == EXACT_INT8 && is_product(c))
+        if (precision == MAGVIT_PRECISION_INT8 && is_product(c))
             to_int8(d->in[i], mgv_shape_elements(c->x) / c->x.c, c->x.c, 0);
-        else if (exact && is_product(c))
-            to_bf16(d->in[i], mgv_shape_elements(c->x));
+        else if (is_product(c))
+            cut(d->in[i], mgv_shape_elements(c->x), precision);
     }
     for (int i = 0; i < MGV_MAX_WEIGHT; i++) {
         int64_t dims[MGV_ST_MAX_DIMS], n = 1;
@@ -235,10 +239,10 @@ void data_init(const Case *c, Data *d, uint64_t seed, enum Exact exact)
             continue;
         d->weight[i] = need(mgv_calloc(n, sizeof(float)));
         fill_weight(c, i, d->weight[i], n, dims[0]);
-        if (exact == EXACT_INT8 && is_product(c) && !i)
+        if (precision == MAGVIT_PRECISION_INT8 && is_product(c) && !i)
             to_int8(d->weight[i], dims[0], n / dims[0], 1);
-        else if (exact && is_product(c) && !i)
-            to_bf16(d->weight[i], n);
+        else if (is_product(c) && !i)
+            cut(d->weight[i], n, precision);
     }
     if (c->op == MGV_OP_VQ_ARGMIN)
         make_ties(c, d->in[0], d->weight[0]);

@@ -88,6 +88,13 @@ static void test_open_errors(void)
     s = settings(TINY);
     s.precision = MAGVIT_PRECISION_INT8;
     expect_open(&s, MAGVIT_ERR(ENOTSUP), "precision is int8, must be auto or f32 for the ref backend");
+    s = settings(TINY);
+    s.precision = MAGVIT_PRECISION_F16;
+    expect_open(&s, MAGVIT_ERR(ENOTSUP), "precision is f16, must be auto or f32 for the ref backend");
+#if CONFIG_ONEDNN
+    s.backend = MAGVIT_BACKEND_CPU;
+    expect_open(&s, MAGVIT_ERR(ENOTSUP), "precision is f16, must be auto, f32, bf16 or int8 for the cpu backend");
+#endif
 }
 
 #if CONFIG_ONEDNN
