@@ -54,14 +54,19 @@ int golden_open(MgvSafetensors **st, const Golden *g, const char *name);
 float *golden_f32(const MgvSafetensors *st, const char *name);
 int32_t *golden_i32(const MgvSafetensors *st, const char *name);
 
-/**
- * Compare n values in rows of c: normalised mean square error at most 1e-9, no
- * value off by more than 1e-4 of the larger of its row's largest value and the
- * root mean square of all. Prints the first that is.
- * @return 0 if they agree
- */
+/** What the functions below let pass. */
+typedef struct GoldenLimits {
+    double nmse;     ///< normalised mean square error
+    double relative; ///< error of a value, of the larger of its row's largest value and the root mean square of all
+    double codes;    ///< share of integers that differ
+} GoldenLimits;
+
+extern const GoldenLimits golden_f32_limits, golden_f16_limits;
+/** Those in force, at first golden_f32_limits. */
+extern GoldenLimits golden_limits;
+
+/** Compare n values in rows of c. Prints the first that is off. @return 0 if they agree */
 int golden_compare(const char *name, const float *got, const float *want, size_t n, int c);
-/** Exact. */
 int golden_compare_i32(const char *name, const int32_t *got, const int32_t *want, size_t n);
 
 #endif /* MAGVIT_TESTS_GOLDEN_H */

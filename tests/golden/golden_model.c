@@ -34,6 +34,7 @@
 typedef struct Subject {
     const Golden *g;
     const MgvBackend *backend;
+    const char *name; ///< of the backend, or of what it computes in
     MgvDevice *dev;
     MgvSafetensors *model;
     MgvConfig config;
@@ -180,7 +181,7 @@ static int run_tapped(const Subject *s, BuildFn *build, const MgvConfig *c, cons
     Vectors v = { st, 0, 0 };
     int ret = in ? run_plan(s, build, c, &in, NULL, &v) : MAGVIT_ERR(EINVAL);
 
-    printf("golden model: %s %s: %d vectors%s\n", s->backend->name, what, v.compared, ret < 0 ? ", FAILED" : "");
+    printf("golden model: %s %s: %d vectors%s\n", s->name, what, v.compared, ret < 0 ? ", FAILED" : "");
     return ret < 0;
 }
 
@@ -247,7 +248,7 @@ static int check_native(const Subject *s, const MgvSafetensors *st)
     frame_sums(sums, clip, c);
     failed |= golden_compare("native.output_frame_sums", sums, want_sums, (size_t)c->frames * 3, 3);
 fail:
-    printf("golden model: %s native size%s\n", s->backend->name, failed || ret < 0 ? ", FAILED" : "");
+    printf("golden model: %s native size%s\n", s->name, failed || ret < 0 ? ", FAILED" : "");
     mgv_freep(&clip);
     mgv_freep(&sums);
     mgv_freep(&want_sums);
@@ -331,7 +332,7 @@ static int check_known(const Subject *s, enum MgvKnownPixels kind)
     if (kind == MGV_KNOWN_GATED)
         RET(check_shown(&c, st, input));
 fail:
-    printf("golden model: %s %s: %d vectors%s\n", s->backend->name, name, v.compared, ret < 0 ? ", FAILED" : "");
+    printf("golden model: %s %s: %d vectors%s\n", s->name, name, v.compared, ret < 0 ? ", FAILED" : "");
     mgv_freep(&clip);
     mgv_freep(&given);
     mgv_freep(&ids);
@@ -362,7 +363,7 @@ static int check_nothing_known(const Subject *s)
     for (i = 0; i < pixels * 3; i++)
         differ += seen[i] != bare[i];
 fail:
-    printf("golden model: %s nothing known%s\n", s->backend->name, differ || ret < 0 ? ", FAILED" : "");
+    printf("golden model: %s nothing known%s\n", s->name, differ || ret < 0 ? ", FAILED" : "");
     mgv_freep(&input);
     mgv_freep(&seen);
     mgv_freep(&bare);
@@ -500,21 +501,25 @@ static int check_model(Subject *s, const char *path, int (*check)(const Subject 
     return failed;
 }
 
-static int check_backend(const Golden *g, const MgvBackend *b)
+static int check_backend(const Golden *g, const MgvBackend *b, enum MagvitPrecision precision)
 {
-    static const MgvDeviceSettings settings = { .precision = MAGVIT_PRECISION_F32 };
-    Subject s = { .g = g, .backend = b };
+    static const MagvitLogger silent = { NULL, NULL, MAGVIT_LOG_NONE };
+    const MgvDeviceSettings settings = { .precision = precision };
+    const int half = precision == MAGVIT_PRECISION_F16;
+    Subject s = { .g = g, .backend = b, .name = half ? "vulkan f16" : b->name };
     int failed, ret;
 
-    ret = b->open(&s.dev, &settings, g->log);
+    ret = b->open(&s.dev, &settings, half ? &silent : g->log);
     if (ret == MAGVIT_ERR(ENOTSUP)) {
-        printf("golden model: %s is not available here\n", b->name);
+        printf("golden model: %s is not available here\n", s.name);
         return 0;
     }
     if (ret < 0)
         return 1;
+    golden_limits = half ? golden_f16_limits : golden_f32_limits;
     failed  = check_model(&s, g->model, check_small);
     failed |= check_model(&s, g->known, check_small_known);
+    golden_limits = golden_f32_limits;
     b->close(&s.dev);
     return failed;
 }
@@ -526,7 +531,9 @@ int golden_model(const Golden *g)
     for (i = 0; mgv_backends[i]; i++) {
         if (g->backend && strcmp(g->backend, mgv_backends[i]->name))
             continue;
-        failed |= check_backend(g, mgv_backends[i]);
+        failed |= check_backend(g, mgv_backends[i], MAGVIT_PRECISION_F32);
+        if (mgv_backends[i]->type == MAGVIT_BACKEND_VULKAN)
+            failed |= check_backend(g, mgv_backends[i], MAGVIT_PRECISION_F16);
         run++;
     }
     return failed || !run;

@@ -23,6 +23,7 @@
  * is no driver the tests say so and pass.
  */
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,7 @@ static const MagvitLogger errors = { NULL, NULL, MAGVIT_LOG_NONE };
 
 static MgvDevice *open_device(const char *name)
 {
-    const MgvDeviceSettings s = { name, 0 };
+    const MgvDeviceSettings s = { name, 0, MAGVIT_PRECISION_F32 };
     MgvDevice *dev = NULL;
     const int ret = mgv_backend_vulkan.open(&dev, &s, &errors);
 
@@ -110,7 +111,7 @@ static void close_model(Model *m)
 /* From nothing to codes. */
 static int encode_once(const MgvPlan *p, const float *clip, int32_t *codes)
 {
-    static const MgvDeviceSettings settings;
+    static const MgvDeviceSettings settings = { NULL, 0, MAGVIT_PRECISION_F32 };
     const MgvBackend *b = &mgv_backend_vulkan;
     const MgvTensorInfo *in = &p->tensors[p->inputs[0]], *out = &p->tensors[p->outputs[0]];
     MgvDevice *dev = NULL;
@@ -330,9 +331,9 @@ fail:
 }
 
 /* Greedy tokens of one class on one backend. */
-static void sample(const MgvBackend *b, const Model *m, int class_id, int32_t *out)
+static void sample(const MgvBackend *b, enum MagvitPrecision precision, const Model *m, int class_id, int32_t *out)
 {
-    static const MgvDeviceSettings settings = { NULL, 1 };
+    const MgvDeviceSettings settings = { NULL, 1, precision };
     const int n = m->c.length - mgv_prefix_length(&m->c);
     const MgvSamplerParams sp = { .tokens = n, .codes = m->c.codebook_size, .steps = 12, .top_p = 1, .seed = 1 };
     Sampled s = { .b = b, .c = &m->c, .class_id = class_id };
@@ -355,26 +356,140 @@ static void sample(const MgvBackend *b, const Model *m, int class_id, int32_t *o
     mgv_plan_free(&s.p);
 }
 
-/* The reference's tokens in 99 of 100 places: a near tie may fall the other way. */
-static void test_tokens(void)
+static MgvDevice *open_half(const MagvitLogger *log)
 {
-    MgvDevice *dev = open_device(NULL);
+    const MgvDeviceSettings s = { NULL, 0, MAGVIT_PRECISION_F16 };
+    MgvDevice *dev = NULL;
+
+    if (mgv_backend_vulkan.open(&dev, &s, log) == MAGVIT_ERR(ENOTSUP))
+        printf("(no Vulkan driver with float16, not tested) ");
+    return dev;
+}
+
+/* The reference's tokens in so many of 100 places: a near tie may fall the other way. */
+static void compare_tokens(enum MagvitPrecision precision, int percent)
+{
     int32_t want[64], got[64];
     int same = 0, all = 0;
     Model m;
 
-    if (!dev)
-        return;
-    mgv_backend_vulkan.close(&dev);
     open_model(&m);
     for (int class_id = 0; class_id < m.c.num_classes; class_id++) {
-        sample(&mgv_backend_ref, &m, class_id, want);
-        sample(&mgv_backend_vulkan, &m, class_id, got);
+        sample(&mgv_backend_ref, MAGVIT_PRECISION_F32, &m, class_id, want);
+        sample(&mgv_backend_vulkan, precision, &m, class_id, got);
         for (int i = 0; i < m.c.length - mgv_prefix_length(&m.c); i++, all++)
             same += got[i] == want[i];
     }
-    CU_ASSERT(all >= 100 && same * 100 >= all * 99);
+    CU_ASSERT(all >= 100 && same * 100 >= all * percent);
     close_model(&m);
+}
+
+static void test_tokens(void)
+{
+    MgvDevice *dev = open_device(NULL);
+
+    if (dev)
+        compare_tokens(MAGVIT_PRECISION_F32, 99);
+    mgv_backend_vulkan.close(&dev);
+}
+
+static void test_half_tokens(void)
+{
+    MgvDevice *dev = open_half(&errors);
+
+    if (dev)
+        compare_tokens(MAGVIT_PRECISION_F16, 95);
+    mgv_backend_vulkan.close(&dev);
+}
+
+/* ---- float16 ---- */
+
+/* Every value comes back; what lies between two goes to the nearer, from the middle to the even one. */
+static void test_half(void)
+{
+    int wrong = 0;
+
+    for (unsigned h = 0; h < 0x7bff; h++) {
+        const float x = mgv_vk_from_half((uint16_t)h), next = mgv_vk_from_half((uint16_t)(h + 1)), middle = (x + next) / 2;
+
+        wrong += mgv_vk_to_half(x) != h || mgv_vk_to_half(-x) != (h | 0x8000);
+        wrong += mgv_vk_to_half(middle) != h + h % 2;
+        wrong += mgv_vk_to_half(nextafterf(middle, 0)) != h || mgv_vk_to_half(nextafterf(middle, 1e6f)) != h + 1;
+    }
+    CU_ASSERT_EQUAL(wrong, 0);
+    CU_ASSERT_EQUAL(mgv_vk_from_half(0x3c00), 1);
+    CU_ASSERT_EQUAL(mgv_vk_from_half(0x7bff), 65504);
+    CU_ASSERT_EQUAL(mgv_vk_to_half(65504), 0x7bff);
+    CU_ASSERT_EQUAL(mgv_vk_to_half(65535), 0x7bff);
+    CU_ASSERT_EQUAL(mgv_vk_to_half(1e38f), 0x7bff);
+    CU_ASSERT_EQUAL(mgv_vk_to_half(-1e38f), 0xfbff);
+    CU_ASSERT_EQUAL(mgv_vk_to_half(1e-30f), 0);
+}
+
+/* Of one cell attention gives the value itself: rounded, and the largest for what float16 does not hold. */
+static void test_half_range(void)
+{
+    static const float given[8] = { 1, -1, 65504, 1e6f, -1e38f, 1 + 0x1p-12f, 0x1p-24f, 0 };
+    static const float want[8] = { 1, -1, 65504, 65504, -65504, 1, 0x1p-24f, 0 };
+    const MgvBackend *b = &mgv_backend_vulkan;
+    MgvDevice *dev = open_half(&unit_log);
+    const MgvShape shape = { 1, 1, 1, 1, 8 };
+    MgvExec *exec = NULL;
+    MgvPlan *p = NULL;
+    float got[8];
+    MgvT x[3], y;
+
+    if (!dev)
+        return;
+    CU_ASSERT_PTR_NOT_NULL(strstr(b->describe(dev), ", f16"));
+    CU_ASSERT_EQUAL_FATAL(mgv_plan_alloc(&p, "range", NULL, &errors), 0);
+    for (int i = 0; i < 3; i++)
+        x[i] = mgv_plan_input(p, "x", shape, MGV_F32);
+    y = mgv_attention(p, "attention", x[0], x[1], x[2], 1);
+    mgv_plan_output(p, "y", y);
+    CU_ASSERT_EQUAL_FATAL(mgv_plan_finish(p), 0);
+    CU_ASSERT_EQUAL_FATAL(b->compile(&exec, dev, p), 0);
+    for (int i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(b->write(exec, x[i], i < 2 ? want : given, sizeof(given)), 0);
+    CU_ASSERT_EQUAL(b->run(exec), 0);
+    CU_ASSERT_EQUAL(b->read(exec, y, got, sizeof(got)), 0);
+    for (int i = 0; i < 8; i++)
+        CU_ASSERT_EQUAL(got[i], want[i]);
+    b->free(&exec);
+    mgv_plan_free(&p);
+    b->close(&dev);
+}
+
+/* Only what products alone read is stored as float16: not inputs, outputs, nor what is also added. */
+static void test_half_tensors(void)
+{
+    const MgvShape shape = { 1, 1, 1, 3, 8 };
+    MgvPlan *p = NULL;
+    MgvT x, a, c, d, y;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_plan_alloc(&p, "tensors", NULL, &errors), 0);
+    x = mgv_plan_input(p, "x", shape, MGV_F32);
+    a = mgv_act(p, "a", x, MGV_ACT_SILU);
+    c = mgv_act(p, "c", a, MGV_ACT_SILU);
+    d = mgv_attention(p, "d", c, a, x, 1);
+    y = mgv_attention(p, "y", d, d, d, 1);
+    mgv_plan_output(p, "y", y);
+    CU_ASSERT_EQUAL_FATAL(mgv_plan_finish(p), 0);
+    CU_ASSERT(!mgv_vk_may_be_half(p, x) && !mgv_vk_may_be_half(p, a) && !mgv_vk_may_be_half(p, y));
+    CU_ASSERT(mgv_vk_may_be_half(p, c) && mgv_vk_may_be_half(p, d));
+    mgv_plan_free(&p);
+}
+
+/* Products of bf16 are the cpu backend's. */
+static void test_precisions(void)
+{
+    const MgvDeviceSettings s = { NULL, 0, MAGVIT_PRECISION_BF16 };
+    MgvDevice *dev = NULL;
+
+    unit_log_reset();
+    CU_ASSERT_EQUAL(mgv_backend_vulkan.open(&dev, &s, &unit_log), MAGVIT_ERR(ENOTSUP));
+    CU_ASSERT_PTR_NOT_NULL(strstr(unit_line, "precision is bf16, must be auto, f32 or f16 for the vulkan backend"));
+    CU_ASSERT_EQUAL(unit_lines, 1);
 }
 
 /* ---- cache ---- */
@@ -444,6 +559,11 @@ CU_ErrorCode add_vk_suite(void)
         { "device lost in mid-stream", test_lost_device },
         { "1000 windows", test_memory },
         { "greedy tokens", test_tokens },
+        { "greedy tokens in float16", test_half_tokens },
+        { "float16", test_half },
+        { "range of float16", test_half_range },
+        { "what is stored as float16", test_half_tensors },
+        { "precisions", test_precisions },
         { "cache file", test_cache },
 #endif
         { NULL, NULL }
