@@ -420,7 +420,9 @@ static void find_coopmat(MgvDevice *dev)
     for (uint32_t i = 0; i < nb; i++)
         list[i] = (VkCooperativeMatrixPropertiesKHR){ .sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR };
     dev->f.GetPhysicalDeviceProperties2(dev->physical, &p);
-    if (!(control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) || control.maxComputeWorkgroupSubgroups < 8)
+    if (!(control.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) || control.maxComputeWorkgroupSubgroups < 8 ||
+        !(v11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) ||
+        !(v11.subgroupSupportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT))
         return;
     res = get(dev->physical, &nb, list);
     for (uint32_t i = 0; i < nb && (res == VK_SUCCESS || res == VK_INCOMPLETE); i++)

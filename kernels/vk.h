@@ -70,7 +70,7 @@ typedef struct MgvVkFunctions {
 
 /* Products by cooperative matrices, of float16 only. */
 #if CONFIG_COOPMAT
-#define MGV_VK_COOPMAT_SHADERS(X) X(conv3d_coopmat) X(linear_coopmat)
+#define MGV_VK_COOPMAT_SHADERS(X) X(conv3d_coopmat) X(linear_coopmat) X(attention_coopmat)
 #else
 #define MGV_VK_COOPMAT_SHADERS(X)
 #endif

@@ -356,9 +356,28 @@ static AttentionTile attention_tile(const MgvVkOp *o)
     return (AttentionTile){ 0, 0 };
 }
 
+/* Keys that attention by cooperative matrices takes at once with four subgroups; 0: it is not possible. */
+static uint32_t matrix_keys(const MgvVkOp *o)
+{
+    const MgvVkCoopmat *c = &o->dev->coopmat;
+    const VkPhysicalDeviceLimits *limits = &o->dev->properties.limits;
+    const uint32_t d = (uint32_t)(o->out.c / o->op->u.attention.heads), step = MGV_MAX(c->n, c->k);
+
+    if (!c->m || d % 8 || c->subgroup % c->m || c->subgroup / c->m > c->n / 4 || c->k < 8 || c->n < 8 ||
+        4 * c->subgroup > limits->maxComputeWorkGroupInvocations)
+        return 0;
+    for (uint32_t keys = 64; keys >= 32; keys /= 2) {
+        const uint32_t rows = MGV_MAX(2 * keys, 4 * c->m), row = (d + step - 1) / step * step / 8 + 1;
+
+        if (16 * (rows * row + 4 * c->m * (keys / 8 + 1 + keys / 4 + 1)) <= limits->maxComputeSharedMemorySize)
+            return keys;
+    }
+    return 0;
+}
+
 static int measure_attention(MgvVkOp *o)
 {
-    return attention_tile(o).rq ? 0 : refuse(o, "has wider heads than the device's shared memory holds");
+    return matrix_keys(o) || attention_tile(o).rq ? 0 : refuse(o, "has wider heads than the device's shared memory holds");
 }
 
 static int prepare_attention(MgvVkOp *o)
@@ -369,6 +388,17 @@ static int prepare_attention(MgvVkOp *o)
     const uint32_t numbers[] = { (uint32_t)o->out.w, (uint32_t)o->out.c, heads, bits(1.0f / sqrtf((float)d)) };
     int ret;
 
+#if CONFIG_COOPMAT
+    const uint32_t keys = matrix_keys(o);
+
+    if (keys) {
+        const MgvVkCoopmat *c = &o->dev->coopmat;
+        const uint32_t by_matrix[MGV_VK_MAX_SPEC] = { 4 * c->subgroup, d, keys, 4, [12] = c->m, c->n, c->k, c->subgroup };
+
+        ADD(o, &ret, attention_coopmat, by_matrix, numbers, o->out.n * heads * blocks_of(o->out.w, 4 * c->m));
+        return ret;
+    }
+#endif
     ADD(o, &ret, attention, spec, numbers, o->out.n * heads * blocks_of(o->out.w, t.rq * 16));
     return ret;
 }

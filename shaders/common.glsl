@@ -27,6 +27,7 @@ layout(constant_id = 11) const bool HALF_OUT = false;
 
 layout(buffer_reference, std430, buffer_reference_align = 2)  restrict readonly  buffer InHalf   { float16_t v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 8)  restrict readonly  buffer InHalf4  { f16vec4 v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 16) restrict readonly  buffer Eights   { uvec4 v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 2)  restrict writeonly buffer OutHalf  { float16_t v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 8)  restrict writeonly buffer OutHalf4 { f16vec4 v[]; };
 
@@ -45,6 +46,15 @@ float get(uint n, In x, uint i)
 vec4 get4(uint n, In x, uint i)
 {
     return (HALF_IN >> n & 1) != 0 ? vec4(InHalf4(x).v[i]) : vec4(to_half(In4(x).v[i]));
+}
+
+/* Eight values, as float16, from value i on: a multiple of eight. */
+uvec4 eight(uint n, In x, uint i)
+{
+    if ((HALF_IN >> n & 1) != 0)
+        return Eights(x).v[i / 8];
+    const vec4 a = clamp(In4(x).v[i / 4], -65504.0, 65504.0), b = clamp(In4(x).v[i / 4 + 1], -65504.0, 65504.0);
+    return uvec4(packHalf2x16(a.xy), packHalf2x16(a.zw), packHalf2x16(b.xy), packHalf2x16(b.zw));
 }
 
 /* Four values of a prepacked matrix. */

@@ -54,7 +54,7 @@ uvec4 fetch(uint slot)
             from[s] = tap < uint(EDGE * EDGE * EDGE) ? locate(s, tap) : NOTHING;
         located = true;
     }
-    return from[slot] != NOTHING ? eight(from[slot] + c) : uvec4(0);
+    return from[slot] != NOTHING ? eight(0, x, from[slot] + c) : uvec4(0);
 }
 
 void main()

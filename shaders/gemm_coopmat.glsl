@@ -11,9 +11,7 @@
  * thread's place in the step, advance() goes to the next step.
  */
 
-#extension GL_KHR_cooperative_matrix : require
-#extension GL_KHR_memory_scope_semantics : require
-#extension GL_KHR_shader_subgroup_basic : require
+#include "coopmat.glsl"
 
 layout(local_size_x_id = 0) in; // SUBGROUPS * SIZE
 layout(constant_id = 1) const uint BM = 64;
@@ -23,12 +21,6 @@ layout(constant_id = 4) const uint WN = 32;
 layout(constant_id = 5) const uint ACT = 0;
 layout(constant_id = 6) const bool BIAS = false;
 layout(constant_id = 7) const uint BK = 32;
-layout(constant_id = 12) const uint M = 16; // shape of a matrix
-layout(constant_id = 13) const uint N = 16;
-layout(constant_id = 14) const uint K = 16;
-layout(constant_id = 15) const uint SIZE = 32; // threads of a subgroup
-
-layout(buffer_reference, std430, buffer_reference_align = 16) restrict readonly buffer Eights { uvec4 v[]; };
 
 const uint EIGHTS = BK / 8;
 const uint LD = EIGHTS + 1; // rows an odd number of 16 bytes apart
@@ -37,18 +29,9 @@ const uint SLOTS_A = (BM * EIGHTS + THREADS - 1) / THREADS, SLOTS_B = (BN * EIGH
 
 shared uvec4 tile_a[2 * BM * LD];
 shared uvec4 tile_b[2 * BN * LD];
-shared float stage[SUBGROUPS * M * N];
+shared vec4 stage[SUBGROUPS * M * N / 4];
 
 uvec4 next_a[SLOTS_A], next_b[SLOTS_B];
-
-/* Eight values of A from value i on. */
-uvec4 eight(uint i)
-{
-    if ((HALF_IN & 1) != 0)
-        return Eights(x).v[i / 8];
-    const vec4 a = clamp(In4(x).v[i / 4], -65504.0, 65504.0), c = clamp(In4(x).v[i / 4 + 1], -65504.0, 65504.0);
-    return uvec4(packHalf2x16(a.xy), packHalf2x16(a.zw), packHalf2x16(c.xy), packHalf2x16(c.zw));
-}
 
 void fetch_step(uint at)
 {
@@ -81,14 +64,12 @@ void keep_step(uint half_)
 /* The subgroup's matrix of sums in the stage to its place. */
 void store(uint row, uint column)
 {
-    const uint at = gl_SubgroupID * M * N;
-
     for (uint i = gl_SubgroupInvocationID; i < M * N / 4; i += SIZE) {
         const uint r = row + i / (N / 4), first = column + i % (N / 4) * 4;
-        vec4 c;
+        vec4 c = stage[gl_SubgroupID * (M * N / 4) + i] * scale;
 
-        [[unroll]] for (uint j = 0; j < 4; j++)
-            c[j] = stage[at + i * 4 + j] * scale + (BIAS ? bias.v[min(first + j, columns - 1)] : 0.0);
+        [[unroll]] for (uint j = 0; j < 4 && BIAS; j++)
+            c[j] += bias.v[min(first + j, columns - 1)];
         c = activate(ACT, c);
         if (r < rows && first < columns && columns % 4 == 0)
             put4(o, (r * columns + first) / 4, c);
@@ -103,12 +84,12 @@ void multiply(uint row, uint column)
 {
     const uint tid = gl_LocalInvocationID.x, steps = (depth + BK - 1) / BK, first = column / BN * steps;
     const uint wm = gl_SubgroupID / (BN / WN) * WM, wn = gl_SubgroupID % (BN / WN) * WN;
-    coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> acc[WM / M * (WN / N)];
-    coopmat<float16_t, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a[WM / M];
-    coopmat<float16_t, gl_ScopeSubgroup, K, N, gl_MatrixUseB> q;
+    Sums acc[WM / M * (WN / N)];
+    MatrixA a[WM / M];
+    MatrixB q;
 
     [[unroll]] for (uint i = 0; i < WM / M * (WN / N); i++)
-        acc[i] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(0.0);
+        acc[i] = Sums(0.0);
     [[unroll]] for (uint s = 0; s < SLOTS_A; s++)
         begin(s, row + (tid + s * THREADS) / EIGHTS);
     fetch_step(first * BN * EIGHTS);
@@ -119,9 +100,9 @@ void multiply(uint row, uint column)
             fetch_step((first + step + 1) * BN * EIGHTS);
         [[unroll]] for (uint k = 0; k < BK; k += K) {
             [[unroll]] for (uint i = 0; i < WM / M; i++)
-                coopMatLoad(a[i], tile_a, (step % 2 * BM + wm + i * M) * LD + k / 8, LD, gl_CooperativeMatrixLayoutRowMajor);
+                coopMatLoad(a[i], tile_a, (step % 2 * BM + wm + i * M) * LD + k / 8, LD, BY_ROW);
             [[unroll]] for (uint j = 0; j < WN / N; j++) {
-                coopMatLoad(q, tile_b, (step % 2 * BN + wn + j * N) * LD + k / 8, LD, gl_CooperativeMatrixLayoutColumnMajor);
+                coopMatLoad(q, tile_b, (step % 2 * BN + wn + j * N) * LD + k / 8, LD, BY_COLUMN);
                 [[unroll]] for (uint i = 0; i < WM / M; i++)
                     acc[i * (WN / N) + j] = coopMatMulAdd(a[i], q, acc[i * (WN / N) + j]);
             }
@@ -131,9 +112,9 @@ void multiply(uint row, uint column)
         barrier();
     }
     [[unroll]] for (uint i = 0; i < WM / M * (WN / N); i++) {
-        coopMatStore(acc[i], stage, gl_SubgroupID * M * N, N, gl_CooperativeMatrixLayoutRowMajor);
-        controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
+        coopMatStore(acc[i], stage, gl_SubgroupID * (M * N / 4), N / 4, BY_ROW);
+        wait_for_subgroup();
         store(row + wm + i / (WN / N) * M, column + wn + i % (WN / N) * N);
-        controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
+        wait_for_subgroup();
     }
 }

@@ -38,7 +38,7 @@ void advance()
 
 uvec4 fetch(uint slot)
 {
-    return row_of[slot] < rows && k < depth ? eight(row_of[slot] * depth + k) : uvec4(0);
+    return row_of[slot] < rows && k < depth ? eight(0, x, row_of[slot] * depth + k) : uvec4(0);
 }
 
 void main()
