@@ -189,6 +189,13 @@ typedef struct MgvVkPush {
     uint32_t number[20];
 } MgvVkPush;
 
+/** Tile of the product by cooperative matrices: shaders/gemm_coopmat.glsl. */
+typedef struct MgvVkMatrixTile {
+    uint32_t bm, bn; ///< of a workgroup; 0: product without
+    uint32_t wm, wn; ///< of a subgroup
+    uint32_t bk;     ///< depth that is in shared memory at once
+} MgvVkMatrixTile;
+
 #define MGV_VK_MAX_DISPATCHES 3
 
 typedef struct MgvVkDispatch {
@@ -209,6 +216,7 @@ typedef struct MgvVkOp {
     unsigned half_in;              ///< bit i: input i is stored as float16
     int half_out;                  ///< so is the output
 
+    MgvVkMatrixTile matrix;        ///< by measure: what a product's weights are packed for
     float scale;                   ///< by measure: what a product's stored weights are to be multiplied by
     size_t weight_bytes[MGV_MAX_WEIGHT]; ///< by measure: prepacked
     size_t scratch_bytes;          ///< by measure: memory for the duration of the op

@@ -173,23 +173,16 @@ static size_t taps(const MgvVkOp *o)
     return o->op->type == MGV_OP_CONV3D ? (size_t)o->op->u.conv.k * o->op->u.conv.k * o->op->u.conv.k : 1;
 }
 
-/** Tile of the product by cooperative matrices: shaders/gemm_coopmat.glsl. */
-typedef struct MatrixTile {
-    uint32_t bm, bn; ///< of a workgroup
-    uint32_t wm, wn; ///< of a subgroup
-    uint32_t bk;     ///< depth that is in shared memory at once
-} MatrixTile;
-
 /* Two tiles of float16, rows padded by eight values, and a matrix of sums for each subgroup. */
-static uint32_t shared_bytes(const MgvVkCoopmat *c, const MatrixTile *t)
+static uint32_t shared_bytes(const MgvVkCoopmat *c, const MgvVkMatrixTile *t)
 {
     return 2 * (t->bm + t->bn) * (t->bk + 8) * 2 + t->bm / t->wm * (t->bn / t->wn) * c->m * c->n * 4;
 }
 
 /* The largest tile that is small enough for shared memory and leaves work for a large device; 0: product without. */
-static MatrixTile choose_matrix_tile(const MgvVkOp *o)
+static MgvVkMatrixTile choose_matrix_tile(const MgvVkOp *o)
 {
-    static const struct { MatrixTile tile; int columns, many; } tiles[] = { // many: only if they fill the device
+    static const struct { MgvVkMatrixTile tile; int columns, many; } tiles[] = { // many: only if they fill the device
         { { 128, 128, 64, 32, 32 }, 96, 1 }, { { 128, 128, 64, 32, 16 }, 96, 1 },
         { { 128, 64, 32, 32, 32 }, 48, 1 },  { { 64, 64, 32, 32, 32 }, 48, 0 },
         { { 128, 32, 32, 32, 32 }, 0, 1 },   { { 64, 32, 32, 32, 32 }, 0, 0 },
@@ -197,7 +190,7 @@ static MatrixTile choose_matrix_tile(const MgvVkOp *o)
     const VkPhysicalDeviceLimits *limits = &o->dev->properties.limits;
 
     for (size_t i = 0; i < MGV_ARRAY_LEN(tiles) && o->dev->coopmat.m && o->in.c % 8 == 0; i++) {
-        const MatrixTile *t = &tiles[i].tile;
+        const MgvVkMatrixTile *t = &tiles[i].tile;
 
         if (o->out.c >= tiles[i].columns &&
             (!tiles[i].many || blocks_of(cells(o->out), t->bm) * blocks_of(o->out.c, t->bn) >= o->dev->coopmat.fill) &&
@@ -205,25 +198,26 @@ static MatrixTile choose_matrix_tile(const MgvVkOp *o)
             t->bm / t->wm * (t->bn / t->wn) * o->dev->coopmat.subgroup <= limits->maxComputeWorkGroupInvocations)
             return *t;
     }
-    return (MatrixTile){ 0 };
+    return (MgvVkMatrixTile){ 0 };
 }
 
-/** How a product's matrix is stored: tiles of columns, in them steps of depth, in them rows of stride values. */
+/** How a product's matrix is stored: tiles of columns, in them steps of depth. */
 typedef struct Packing {
     size_t depth, columns; ///< padded
     size_t bn, bk;         ///< columns of a tile, depth of a step
-    int by_column;         ///< depth is the faster index in a step
+    size_t column, row;    ///< from one column of a step to the next, from one depth to the next
 } Packing;
 
 static Packing packing_of(const MgvVkOp *o)
 {
-    const MatrixTile m = choose_matrix_tile(o);
+    const MgvVkMatrixTile m = o->matrix;
     const size_t step = m.bm ? m.bk : GEMM_STEP, bn = m.bm ? m.bn : choose_tile(o).bn;
     Packing p = { .depth = blocks_of(taps(o) * o->in.c, step) * step, .columns = blocks_of(o->out.c, bn) * bn };
 
-    p.by_column = m.bm != 0;
-    p.bn        = m.bm ? bn : p.columns;
-    p.bk        = m.bm ? step : p.depth;
+    p.bn     = m.bm ? bn : p.columns;
+    p.bk     = m.bm ? step : p.depth;
+    p.column = m.bm ? p.bk : 1;
+    p.row    = m.bm ? 1 : p.bn;
     return p;
 }
 
@@ -252,8 +246,10 @@ static int find_scale(MgvVkOp *o)
 
 static int measure_gemm(MgvVkOp *o)
 {
-    const Packing p = packing_of(o);
+    Packing p;
 
+    o->matrix = choose_matrix_tile(o);
+    p = packing_of(o);
     o->weight_bytes[0] = p.depth * p.columns * (o->dev->half ? sizeof(uint16_t) : sizeof(float));
     if (o->op->weight[1])
         measure_weight(o, 1, (size_t)o->out.c);
@@ -261,38 +257,49 @@ static int measure_gemm(MgvVkOp *o)
     return o->dev->half ? find_scale(o) : 0;
 }
 
+/* Column c of the matrix to its place. */
+static void put_column(const MgvVkOp *o, const Packing *p, void *out, size_t c, const float *column, size_t n)
+{
+    const size_t at = c / p->bn * p->bn * p->depth + c % p->bn * p->column;
+
+    for (size_t k = 0; k < n; k++) {
+        const size_t i = at + k / p->bk * p->bk * p->bn + k % p->bk * p->row;
+
+        if (o->dev->half)
+            ((uint16_t *)out)[i] = mgv_vk_to_half(column[k] / o->scale);
+        else
+            ((float *)out)[i] = column[k];
+    }
+}
+
 /* [cout,cin,taps] to [taps,cin,cout], or tiles of it. */
 static int pack_gemm(const MgvVkOp *o, int i, void *out)
 {
     const size_t nb = taps(o), cin = (size_t)o->in.c;
     const Packing p = packing_of(o);
-    float *row;
+    float *row, *column;
 
     if (i)
         return pack_plain(o, i, out);
-    row = mgv_calloc(nb * cin, sizeof(*row));
+    row = mgv_calloc(2 * nb * cin, sizeof(*row));
     if (!row)
         return MAGVIT_ERR(ENOMEM);
+    column = row + nb * cin;
     for (size_t c = 0; c < (size_t)o->out.c; c++) {
         mgv_tensor_to_f32(o->op->weight[0], (int64_t)(c * nb * cin), (int64_t)(nb * cin), row);
-        for (size_t k = 0; k < nb * cin; k++) {
-            const size_t step = (c / p.bn * (p.depth / p.bk) + k / p.bk) * p.bn * p.bk;
-            const size_t at = step + (p.by_column ? c % p.bn * p.bk + k % p.bk : k % p.bk * p.bn + c % p.bn);
-            const float w = row[k % cin * nb + k / cin];
-
-            if (o->dev->half)
-                ((uint16_t *)out)[at] = mgv_vk_to_half(w / o->scale);
-            else
-                ((float *)out)[at] = w;
-        }
+        for (size_t k = 0; k < cin; k++)
+            for (size_t t = 0; t < nb; t++)
+                column[t * cin + k] = row[k * nb + t];
+        put_column(o, &p, out, c, column, nb * cin);
     }
     mgv_freep(&row);
     return 0;
 }
 
 #if CONFIG_COOPMAT
-static int prepare_coopmat(MgvVkOp *o, const MatrixTile *t, const uint32_t *numbers, size_t size)
+static int prepare_coopmat(MgvVkOp *o, const uint32_t *numbers, size_t size)
 {
+    const MgvVkMatrixTile *t = &o->matrix;
     const MgvVkCoopmat *c = &o->dev->coopmat;
     const uint32_t spec[MGV_VK_MAX_SPEC] = {
         t->bm / t->wm * (t->bn / t->wn) * c->subgroup, t->bm, t->bn, t->wm, t->wn, o->op->act,
@@ -325,10 +332,8 @@ static int prepare_gemm(MgvVkOp *o)
     int ret;
 
 #if CONFIG_COOPMAT
-    const MatrixTile m = choose_matrix_tile(o);
-
-    if (m.bm)
-        return prepare_coopmat(o, &m, numbers, sizeof(numbers));
+    if (o->matrix.bm)
+        return prepare_coopmat(o, numbers, sizeof(numbers));
 #endif
     add(o, &ret, conv ? MGV_VK_conv3d : MGV_VK_linear, spec, conv ? 10 : 8, numbers, sizeof(numbers), groups);
     return ret;
