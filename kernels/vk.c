@@ -380,7 +380,7 @@ static int has_coopmat(MgvDevice *dev)
         return 0;
     dev->f.GetPhysicalDeviceFeatures2(dev->physical, &f);
     return matrix.cooperativeMatrix && control.subgroupSizeControl && control.computeFullSubgroups &&
-           v12.vulkanMemoryModel && v12.vulkanMemoryModelDeviceScope;
+           v12.vulkanMemoryModel;
 }
 
 /* A shape the shaders take: their tiles are multiples of 32, or of 16 along the depth. */
@@ -389,7 +389,7 @@ static int is_usable(const VkCooperativeMatrixPropertiesKHR *p)
     return p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
            p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
            p->scope == VK_SCOPE_SUBGROUP_KHR && 32 % p->MSize == 0 && 32 % p->NSize == 0 && 16 % p->KSize == 0 &&
-           p->NSize % 4 == 0;
+           p->NSize % 8 == 0 && p->KSize % 8 == 0;
 }
 
 /* 16x16x16 if it is there, else the largest. */
@@ -485,7 +485,7 @@ static int create_device(MgvDevice *dev)
     };
     if (dev->coopmat.m) {
         use.pNext = &control;
-        use.vulkanMemoryModel = use.vulkanMemoryModelDeviceScope = 1;
+        use.vulkanMemoryModel = 1;
         info.enabledExtensionCount   = MGV_ARRAY_LEN(extensions);
         info.ppEnabledExtensionNames = extensions;
     }
