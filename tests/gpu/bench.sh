@@ -12,7 +12,7 @@
 # DEVICE=NAME chooses a device, BACKENDS="vulkan cpu" more backends to time;
 # SIZES and BATCHES are what streams and batches are timed for; PATIENCE=N
 # multiplies the time limits, which come to ten minutes.
-# PRECISIONS="f32 f16": what backends multiply [auto]. Shaders are packed as SPIR-V:
+# PRECISION=f32: what backends multiply [auto]. Shaders are packed as SPIR-V:
 # with cooperative matrices only if configure said so, hence with a new glslang and
 # new headers on the machine that packs.
 # What is printed also goes to DIR/result.txt. Leaves with 1 if a kernel is wrong.
@@ -68,7 +68,7 @@ run() {
 
 bench() {
     limit=$1; shift
-    run timeout $((limit * PATIENCE)) ./magvit bench ${DEVICE:+--device "$DEVICE"} "$@" || failed=1
+    run timeout $((limit * PATIENCE)) ./magvit bench --precision "${PRECISION:-auto}" ${DEVICE:+--device "$DEVICE"} "$@" || failed=1
 }
 
 all() {
