@@ -327,7 +327,7 @@ static int config_output(AVFilterLink *outlink)
     s->last_source = -1;
     s->next_pts    = s->last_pts = AV_NOPTS_VALUE;
     s->status      = ctx->nb_inputs ? 0 : AVERROR_EOF;
-    s->failed      = 0;
+    s->failed      = s->failed_before = 0;
     s->props = av_fifo_alloc2(32, sizeof(AVFrame *), AV_FIFO_FLAG_AUTO_GROW);
     if (!s->props)
         return AVERROR(ENOMEM);
@@ -618,17 +618,87 @@ static int receive_frame(AVFilterContext *ctx, AVFrame **out)
     return 0;
 }
 
-int ff_magvit_activate(AVFilterContext *ctx)
+/* The next filter of ours that takes all that leaves a link, NULL if there is none. */
+static FFMagvitFilter *next_of_ours(const AVFilterLink *link)
 {
-    AVFilterLink *inlink = ctx->nb_inputs ? ctx->inputs[0] : NULL, *outlink = ctx->outputs[0];
+    while (!av_strstart(link->dst->filter->name, "magvit_", NULL)) {
+        if (link->dst->nb_inputs != 1 || link->dst->nb_outputs != 1)
+            return NULL;
+        link = link->dst->outputs[0];
+    }
+    return link == link->dst->inputs[0] ? link->dst->priv : NULL;
+}
+
+/*
+ * The output ends. What follows lets out the frames that it holds if it is
+ * told of an end; of an error most filters make nothing but an error at once,
+ * some an ordinary end. So the last filter of ours reports it: to the sink, or
+ * to the caller.
+ */
+static int finish(AVFilterContext *ctx)
+{
+    AVFilterLink *outlink = ctx->outputs[0];
+    FFMagvitFilter *s = ctx->priv, *next = s->failed ? next_of_ours(outlink) : NULL;
+    int sink = !outlink->dst->nb_outputs;
+
+    if (next)
+        next->failed_before = s->failed;
+    ff_outlink_set_status(outlink, !s->failed ? s->status : sink ? s->failed : AVERROR_EOF, s->next_pts);
+    for (unsigned i = 0; s->failed && i < ctx->nb_inputs; i++)
+        ff_inlink_set_status(ctx->inputs[i], AVERROR_EOF);
+    return next || sink ? 0 : s->failed;
+}
+
+/* Input that cannot be used ends it: what came before leaves as at the end of the stream, but nothing continues it. */
+static int leaves_rest(FFMagvitFilter *s)
+{
+    av_frame_free(&s->pending);
+    return s->session && s->task != MAGVIT_TASK_PREDICT && magvit_send_frame(s->session, NULL) >= 0;
+}
+
+static int end_input(AVFilterContext *ctx, int64_t pts)
+{
+    FFMagvitFilter *s = ctx->priv;
+
+    if (s->next_pts == AV_NOPTS_VALUE && pts != AV_NOPTS_VALUE)
+        s->next_pts = av_rescale_q(pts, ctx->inputs[0]->time_base, ctx->outputs[0]->time_base);
+    if (s->failed_before || s->status != AVERROR_EOF)
+        return s->failed_before ? s->failed_before : s->status;
+    if (s->task == MAGVIT_TASK_PREDICT && !s->nb_sent)
+        av_log(ctx, AV_LOG_WARNING, "No frame came in, there is nothing to continue\n");
+    return s->draw ? 0 : magvit_send_frame(s->session, NULL);
+}
+
+/* Take what the next output frame depends on. 1, 0 if it has to be waited for, or an error. */
+static int feed(AVFilterContext *ctx)
+{
     FFMagvitFilter *s = ctx->priv;
     int64_t pts;
     int ret;
 
+    if (s->ready && !s->pending && (ret = s->ready(ctx)) <= 0)
+        return ret;
+    if (!s->pending && (ret = take_frame(ctx)) < 0)
+        return ret;
+    if (s->pending) {
+        ret = s->draw ? draw_frame(ctx) : send_next(ctx);
+    } else if (ff_inlink_acknowledge_status(ctx->inputs[0], &s->status, &pts)) {
+        ret = end_input(ctx, pts);
+    } else {
+        ff_inlink_request_frame(ctx->inputs[0]);
+        return 0;
+    }
+    return ret < 0 ? ret : 1;
+}
+
+int ff_magvit_activate(AVFilterContext *ctx)
+{
+    AVFilterLink *outlink = ctx->outputs[0];
+    FFMagvitFilter *s = ctx->priv;
+    int ret;
+
     FF_FILTER_FORWARD_STATUS_BACK_ALL(outlink, ctx);
 
-    if (s->failed)
-        return s->failed;
     log_ctx = ctx;
     while (ff_outlink_frame_wanted(outlink)) { // a window is only computed when it is asked for
         AVFrame *frame;
@@ -636,33 +706,19 @@ int ff_magvit_activate(AVFilterContext *ctx)
         ret = receive_frame(ctx, &frame);
         if (ret >= 0)
             return ff_filter_frame(outlink, frame);
-        if (ret == AVERROR_EOF) {
-            ff_outlink_set_status(outlink, s->status, s->next_pts);
-            return 0;
+        if (ret == AVERROR_EOF)
+            return finish(ctx);
+        if (ret != AVERROR(EAGAIN)) { // what was before it is out
+            s->failed = ret;
+            return finish(ctx);
         }
-        if (ret != AVERROR(EAGAIN))
-            return s->failed = ret;
-
-        if (s->ready && !s->pending && (ret = s->ready(ctx)) <= 0)
-            return ret;
-        if (!s->pending && (ret = take_frame(ctx)) < 0)
-            return ret;
-        if (s->pending && s->draw) {
-            return draw_frame(ctx);
-        } else if (s->pending) {
-            ret = send_next(ctx);
-        } else if (ff_inlink_acknowledge_status(inlink, &s->status, &pts)) {
-            if (s->next_pts == AV_NOPTS_VALUE && pts != AV_NOPTS_VALUE)
-                s->next_pts = av_rescale_q(pts, inlink->time_base, outlink->time_base);
-            if (s->task == MAGVIT_TASK_PREDICT && !s->nb_sent)
-                av_log(ctx, AV_LOG_WARNING, "No frame came in, there is nothing to continue\n");
-            ret = s->draw ? 0 : magvit_send_frame(s->session, NULL);
-        } else {
-            ff_inlink_request_frame(inlink);
+        if (!(ret = feed(ctx)))
             return 0;
+        if (ret < 0) {
+            s->failed = ret;
+            if (!leaves_rest(s))
+                return finish(ctx);
         }
-        if (ret < 0)
-            return ret;
     }
     return FFERROR_NOT_READY;
 }

@@ -100,7 +100,8 @@ typedef struct FFMagvitFilter {
     int64_t last_source;        ///< MagvitFrame.source of the last output frame
     int64_t next_pts;           ///< end of the last output frame, output time base
     int status;                 ///< end status of the input, 0 while it runs
-    int failed;                 ///< error that ended the run: what is asked after it fails in silence
+    int failed;                 ///< error that ends the output, once what came before it is out
+    int failed_before;          ///< error of a filter of ours that the input comes from: it ends with it
     int warned_interlaced;
 } FFMagvitFilter;
 

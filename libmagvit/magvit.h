@@ -505,6 +505,7 @@ MAGVIT_API int magvit_session_set_decoding(MagvitSession *s, const MagvitParams 
  *         MAGVIT_ERROR_EOF    end of input was already signalled,
  *         MAGVIT_ERR(EINVAL)  a plane is missing, pts does not rise, or x or y is out of range,
  *         MAGVIT_ERR(ENOMEM)
+ *         After an error the session is as it was before the call: NULL still lets out all frames that were sent.
  */
 MAGVIT_API int magvit_send_frame(MagvitSession *s, const MagvitFrame *in);
 

@@ -108,8 +108,8 @@ static int64_t time_after(const MagvitSession *s, int64_t k)
     return s->last_pts + (den > 0 && num >= den ? mgv_rescale(k, num, den) : k * last_duration(s));
 }
 
-/** pts and duration of the next frame. */
-static int set_times(MagvitSession *s, MgvPicture *pic, const MagvitFrame *in)
+/** Time of the next frame. EINVAL with a line. */
+static int next_pts(const MagvitSession *s, const MagvitFrame *in, int64_t *out)
 {
     const long long number = s->sent - s->p.first_index;
     const int first = s->last_pts == MAGVIT_NOPTS;
@@ -125,10 +125,15 @@ static int set_times(MagvitSession *s, MgvPicture *pic, const MagvitFrame *in)
                 (long long)s->last_pts);
         return MAGVIT_ERR(EINVAL);
     }
-    s->delta         = first ? 0 : pts - s->last_pts;
-    s->last_pts      = pic->pts      = pts;
-    s->last_duration = pic->duration = in->duration;
+    *out = pts;
     return 0;
+}
+
+static void set_times(MagvitSession *s, MgvPicture *pic, int64_t pts, int64_t duration)
+{
+    s->delta         = s->last_pts == MAGVIT_NOPTS ? 0 : pts - s->last_pts;
+    s->last_pts      = pic->pts      = pts;
+    s->last_duration = pic->duration = duration;
 }
 
 /** What the next frame is, beside its samples. */
@@ -146,6 +151,7 @@ static void set_marks(const MagvitSession *s, MgvPicture *pic, const MagvitFrame
 int magvit_send_frame(MagvitSession *s, const MagvitFrame *in)
 {
     MgvPicture *pic;
+    int64_t pts;
     int ret;
 
     if (s->eof)
@@ -159,8 +165,9 @@ int magvit_send_frame(MagvitSession *s, const MagvitFrame *in)
     RET(check_planes(s, in));
     if (s->p.moving)
         RET(mgv_params_check_place(&s->p, in->x, in->y, s->synth.log));
+    RET(next_pts(s, in, &pts));
     RET(ring_next(s, &pic));
-    RET(set_times(s, pic, in));
+    set_times(s, pic, pts, in->duration);
     pic->src = s->src;
     if (s->p.moving) {
         pic->src.x = in->x;

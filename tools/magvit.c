@@ -378,16 +378,23 @@ static int stream_open(Stream *s, MagvitContext *ctx, Options *o)
     return y4m_frame_alloc(&s->out_frame, &s->out);
 }
 
-static int stream_run(Stream *s)
+/* Of damaged input all that came before leaves as at the end of the stream, but nothing continues it. */
+static int stream_run(Stream *s, enum MagvitTask task)
 {
+    int damaged = 0;
+
     for (;;) {
         int ret = magvit_receive_frame(s->session, &s->out_frame.f);
         if (ret == MAGVIT_ERROR_EOF)
-            return 0;
-        if (ret == 0)
+            return damaged;
+        if (ret == 0) {
             ret = y4m_write(&s->out, &s->out_frame);
-        else if (ret == MAGVIT_ERR(EAGAIN) && (ret = y4m_read(&s->in, &s->in_frame)) >= 0)
-            ret = magvit_send_frame(s->session, ret ? &s->in_frame.f : NULL);
+        } else if (ret == MAGVIT_ERR(EAGAIN)) {
+            if ((ret = y4m_read(&s->in, &s->in_frame)) < 0)
+                damaged = ret;
+            if (!damaged || task != MAGVIT_TASK_PREDICT)
+                ret = magvit_send_frame(s->session, ret > 0 ? &s->in_frame.f : NULL);
+        }
         if (ret < 0)
             return ret;
     }
@@ -416,7 +423,7 @@ static int cmd_run(int argc, char **argv)
         usage("%s needs --frames N", argv[1]);
     memset(&s, 0, sizeof(s));
     if ((ret = magvit_open(&ctx, &o.settings)) >= 0 && (ret = stream_open(&s, ctx, &o)) >= 0)
-        ret = stream_run(&s);
+        ret = stream_run(&s, o.params.task);
     magvit_session_close(&s.session);
     magvit_close(&ctx);
     err = y4m_close(&s.out);

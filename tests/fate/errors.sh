@@ -70,17 +70,12 @@ test_bad_input() {
         refuses "max_memory allows 0.0 MiB" -f lavfi -i "$src" -vf "$filter${join}max_memory=1000:$opts" || return 1
     done
     refuses "max_memory allows 0.0 MiB" -f lavfi -i "magvit_src=max_memory=1000:$opts" || return 1
-    # a value that is no number: at the start, or at the frame where it becomes one
+    # a value that is no number from the start on
     for option in x y w h; do
         rect=$(echo "x=2:y=2:w=4:h=4" | sed "s#$option=[0-9]#$option=0/0#")
         refuses "Option $option: 0/0 is" -f lavfi -i "$src" -vf "magvit_inpaint=$rect:$opts" || return 1
         refuses "Option $option: 0/0 is not valid" -f lavfi -i "$src" -vf "magvit_outpaint=w=24:h=24:$option=0/0:$opts" || return 1
     done
-    rect="x=if(eq(n\,30)\,0/0\,2):y=2:w=4:h=4"
-    refuses "nan at frame 30" -f lavfi -i "$(source 16x16 10 40 yuv420p)" -vf "magvit_inpaint=$rect:$opts" || return 1
-    # the first window is out
-    ff -f lavfi -i "$(source 16x16 10 40 yuv420p)" -vf "magvit_inpaint=$rect:$opts" -f framemd5 "$tmp/md5" 2> /dev/null
-    [ "$(grep -vc '^#' "$tmp/md5")" -ge 12 ] || note "$(grep -vc '^#' "$tmp/md5") frames before the error"
 }
 
 # broken FRAME...: good.avi with bytes overwritten in those packets
@@ -126,20 +121,83 @@ test_corrupt() {
     same "cut file" "$tmp/in" "$tmp/known"
 }
 
+# breaks PATTERN COUNT ffmpeg-arguments...: the run fails while it runs, with one line that says why, and COUNT frames
+# are out, $tmp/out
+breaks() {
+    pattern=$1 expected=$2; shift 2
+    rm -f "$tmp/md5"
+    ff "$@" -fps_mode passthrough -f framemd5 "$tmp/md5" 2> "$tmp/err"
+    case $? in 0|124) note "exit status 0, or timeout: $*"; return 1 ;; esac
+    grep -a 'magvit_[a-z]*_[0-9]* @' "$tmp/err" > "$tmp/ours"
+    [ "$(lines "$tmp/ours")" = 1 ] && grep -aq -- "$pattern" "$tmp/ours" || note "no single line with '$pattern': $(cat "$tmp/err")" || return 1
+    sed -n 's/^0,.*, *//p' "$tmp/md5" > "$tmp/out"
+    count "frames before it" "$expected" "$tmp/out" || { note "$*"; return 1; }
+}
+
+# as_if FILTER N SOURCE: what comes of the first N frames alone
+as_if() { md5 "$3,trim=end_frame=$2" "$1" > "$tmp/whole" && same "$1: frames before number $2" "$tmp/whole" "$tmp/out"; }
+
+# All frames before the one that fails are out, and are those that a stream makes which ends there: in the first window,
+# at its last frame, in the next ones, and at the end of the stream.
 test_run_errors() {
-    # time stamps that stand still, in the middle and at the very end, fail the run
-    for n in 2 5 19; do
-        ff -f lavfi -i "$(source 16x16 10 20 gray)" -vf "trim=end_frame=$((n + 1)),setpts=if(eq(N\,$n)\,0\,N)/10/TB,magvit_interp=$opts" \
-            -f null - > /dev/null 2> "$tmp/err" && { note "frame $n: exit status 0: $(cat "$tmp/err")"; return 1; }
-        [ "$(grep -c 'magvit_interp.*@' "$tmp/err")" = 1 ] || note "frame $n: $(cat "$tmp/err")" || return 1
+    clip=$(source 16x16 10 40 yuv420p)
+    for n in 1 5 15 16 30 39; do
+        still="setpts=if(eq(N\,$n)\,0\,N)"
+        breaks "frame $n: pts 0 does not rise" $((2 * n)) -f lavfi -i "$clip,trim=end_frame=$((n + 1))" -vf "$still,magvit_interp=$opts" &&
+        as_if "magvit_interp=$opts" $n "$clip" &&
+        breaks "does not rise" $n -f lavfi -i "$clip" -vf "$still,magvit_interp=mode=repair:dup_threshold=0:$opts" &&
+        breaks "does not rise" $n -f lavfi -i "$clip" -vf "$still,magvit_predict=frames=5:$opts" &&
+        breaks "Option x: .*nan at frame $n" $n -f lavfi -i "$clip" -vf "magvit_inpaint=x=if(eq(n\,$n)\,0/0\,2):y=2:w=4:h=4:$opts" &&
+        as_if "magvit_inpaint=x=2+0*n:y=2:w=4:h=4:$opts" $n "$clip" &&
+        breaks "Option w: .* -1 at frame $n" $n -f lavfi -i "$clip" -vf "magvit_inpaint=x=2:y=2:w=if(lt(n\,$n)\,4\,-1):h=4:show=mask" &&
+        breaks "x: if(eq(n,$n),0/0,2) is not valid" $n -f lavfi -i "$clip" -vf "magvit_outpaint=w=24:x=if(eq(n\,$n)\,0/0\,2):eval=frame:$opts" &&
+        as_if "magvit_outpaint=w=24:x=2+0*n:eval=frame:$opts" $n "$clip" || return 1
+    done
+}
+
+test_run_errors_chain() {
+    clip=$(source 16x16 10 40 yuv420p)
+    fails="magvit_inpaint=x=if(eq(n\,30)\,0/0\,2):y=2:w=4:h=4:$opts"
+    # the windows that later filters of ours hold come out, too
+    breaks "nan at frame 30" 60 -f lavfi -i "$clip" -vf "$fails,magvit_interp=factor=2:scd=none:$opts" || return 1
+    ends="magvit_inpaint=x=2+0*n:y=2:w=4:h=4:$opts,hflip,magvit_outpaint=w=24:$opts"
+    breaks "nan at frame 30" 30 -f lavfi -i "$clip" -vf "$fails,hflip,magvit_outpaint=w=24:$opts" && as_if "$ends" 30 "$clip" || return 1
+    # whatever other filters make of it, the run fails
+    for after in "split[a][b];[a][b]hstack" "split[a][b];[a]lutyuv=y=negval[c];[b][c]psnr" loop=2:4:1 tpad=stop=3 fps=20 reverse; do
+        ff -f lavfi -i "$clip" -filter_complex "$fails,$after" -f null - 2> "$tmp/err"
+        case $? in 0|124) note "$after: exit status 0, or timeout"; return 1 ;; esac
+        [ "$(grep -c 'nan at frame 30' "$tmp/err")" = 1 ] || note "$after: $(cat "$tmp/err")" || return 1
+    done
+    # an encoder that holds frames back gives them, and the file can be read
+    if ff -f lavfi -i "$clip" -vf "$fails" -c:v mpeg4 -bf 2 "$tmp/a.mp4" 2> "$tmp/err"; then note "mp4: exit status 0"; return 1; fi
+    [ "$("$FFPROBE" -v error -count_frames -show_entries stream=nb_read_frames -of csv=p=0 "$tmp/a.mp4")" = 30 ] ||
+        note "the file has $("$FFPROBE" -v error -count_frames -show_entries stream=nb_read_frames -of csv=p=0 "$tmp/a.mp4") frames"
+}
+
+# nan_model: $tmp/nan.safetensors, whose first weights are no numbers: those of the decoder, whose values are then not finite
+nan_model() {
+    cp $tiny "$tmp/nan.safetensors"
+    i=0; while [ $i -lt 12 ]; do printf '\377\377\377\377'; i=$((i + 1)); done |
+        dd of="$tmp/nan.safetensors" bs=1 seek=$((8 + $(od -An -tu8 -N8 $tiny))) conv=notrunc 2> /dev/null
+}
+
+# A window that fails ends the run with fallback=error: what it makes is missing, all frames before are out.
+test_run_errors_window() {
+    nan_model; nan=model=$tmp/nan.safetensors:backend=${BACKEND:-auto}
+    clip="$(source 16x16 2 40 yuv420p)"
+    breaks "not finite" 1  -f lavfi -i "$clip" -vf "magvit_interp=factor=2:$nan" &&
+    breaks "not finite" 0  -f lavfi -i "$clip" -vf "magvit_outpaint=w=24:$nan" &&
+    breaks "not finite" 40 -f lavfi -i "$clip" -vf "magvit_predict=frames=5:$nan" || return 1
+    for n in 1 15 20 30; do
+        # nothing to make before frame n
+        breaks "not finite" $n -f lavfi -i "$clip" -vf "magvit_inpaint=x=2:y=2:w=4:h=4:enable=gte(n\,$n):$nan" &&
+        as_if null $n "$clip" &&
+        breaks "not finite" $n -f lavfi -i "$clip" -vf "metadata=add:key=lavfi.magvit.repair:value=1:enable=eq(n\,$n),magvit_interp=mode=repair:dup_threshold=0:$nan" || return 1
     done
 }
 
 test_fallback() {
-    # a model whose first weights are not numbers: those of the decoder, whose values are then not finite
-    cp $tiny "$tmp/nan.safetensors"
-    i=0; while [ $i -lt 12 ]; do printf '\377\377\377\377'; i=$((i + 1)); done |
-        dd of="$tmp/nan.safetensors" bs=1 seek=$((8 + $(od -An -tu8 -N8 $tiny))) conv=notrunc 2> /dev/null
+    nan_model
     nan=model=$tmp/nan.safetensors:backend=${BACKEND:-auto}
     src="$(source 32x32 2 20 yuv420p)"
     refuses "not finite" -f lavfi -i "$src" -vf "magvit_interp=factor=2:$nan" || return 1
