@@ -5,8 +5,9 @@
 # ./configure and make have been run. Only what is out of date is rebuilt.
 # Part of libmagvit, LGPL-2.1-or-later, see LICENSE.
 #
-# usage: tools/build-ffmpeg.sh [--with-ffmpeg-src=DIR]
+# usage: tools/build-ffmpeg.sh [--with-ffmpeg-src=DIR] [--configure-only]
 #        DIR: an FFmpeg source tree, 5.1 to 9.0; it is copied, not changed
+#        --configure-only: stop before compiling, which is all that build-preload.sh needs
 #
 # The machine's apt configuration is read, never changed: source indexes go to
 # a private folder. The build is small (no network, no GPL parts, no external
@@ -19,8 +20,10 @@ root=$(cd "$(dirname "$0")/.." && pwd -P)
 build=$(pwd -P)/build
 sources=$build/ffmpeg-src
 given=
+configure_only=
 for arg; do
     case $arg in
+    --configure-only) configure_only=1 ;;
     --with-ffmpeg-src=*) given=${arg#*=} ;;
     *) sed -n '/^# usage/,/^#$/s/^# //p' "$0"; die "unknown option $arg" ;;
     esac
@@ -132,6 +135,8 @@ if [ "$asked" != "$(cat asked 2> /dev/null)" ]; then
     }
     printf '%s\n' "$asked" > asked
 fi
+
+[ -z "$configure_only" ] || exit 0
 
 # ---------------------------------------------------------------- build
 

@@ -2,9 +2,8 @@
 #
 # Build build/preload/libmagvit-preload.so, by which the distribution's own
 # ffmpeg knows the MAGVIT filters, and build/magvit-ffmpeg, which runs ffmpeg
-# with it. ./configure, make and tools/build-ffmpeg.sh have been run: their
-# library, source tree and configuration are taken. Only what is out of date is
-# rebuilt.
+# with it. ./configure and make have been run; tools/build-ffmpeg.sh fetches and
+# configures the source. Only what is out of date is rebuilt.
 # Part of libmagvit, LGPL-2.1-or-later, see LICENSE.
 #
 # usage: tools/build-preload.sh
@@ -18,8 +17,7 @@ die() { echo "build-preload.sh: $*" >&2; exit 1; }
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 build=$(pwd -P)/build
 out=$build/preload
-[ -f "$build/libmagvit.a" ] && [ -f "$build/ffmpeg/config.h" ] ||
-    die "no build/libmagvit.a or build/ffmpeg here: run ./configure && make && tools/build-ffmpeg.sh first"
+[ -f "$build/libmagvit.a" ] || die "no build/libmagvit.a here: run ./configure && make first"
 
 # ---------------------------------------------------------------- the program
 
@@ -35,15 +33,17 @@ release=$(tr -c '[:print:]' '\n' < "$library" | sed -n 's/^FFmpeg version //p' |
 
 # the private structs are those of the source tree: it must be of the same release, whatever the packager's revision
 tree=$build/ffmpeg-src/distribution
+[ -f "$tree/RELEASE" ] && [ -f "$build/ffmpeg/config.h" ] || "$root/tools/build-ffmpeg.sh" --configure-only
 [ -f "$tree/RELEASE" ] || die "$tree is missing: run tools/build-ffmpeg.sh without a tree of your own"
 source=$(cat "$tree/RELEASE")
 case $release in
 "$source"|"$source"[!0-9.]*) ;;
-*) die "$library is FFmpeg $release, but the source tree is $source" ;;
+*) die "$library is FFmpeg $release, but the source tree is $source: remove build/ffmpeg-src and try again" ;;
 esac
 case $source in
-5.*) ;;
-*) die "FFmpeg $source is not supported, only 5.1 is: build a patched one" ;;
+5.1|5.1.*) more="avfilter_graph_parse; avfilter_graph_parse2; avfilter_graph_parse_ptr; avfilter_pad_count;" ;;
+7.1|7.1.*) more="avfilter_graph_parse*; avfilter_graph_segment_*;" ;;
+*) die "FFmpeg $source is not supported, only 5.1 and 7.1 are: build a patched one" ;;
 esac
 
 # ---------------------------------------------------------------- compile
@@ -80,15 +80,20 @@ for name in $filters; do
 done
 compile "$root/libavfilter-magvit/preload/preload.c" preload -DFFMPEG_RELEASE="\"$release\"" -I"$root/libavfilter-magvit"
 
-# What a program calls of it is listed; the rest of the copies is for the filters alone. Functions that are not here are
-# the program's, so nothing is bound before the release was checked.
+# What programs call of it is listed; the rest of the copies is for the filters alone. In 5.1 avfilter_pad_count() looks
+# for the filter that pads are of. Functions that are not here are the program's, so nothing is bound before the release
+# was checked.
 cat > "$out/names" <<END
-{ global: avfilter_get_by_name; av_filter_iterate; avfilter_graph_parse; avfilter_graph_parse2; avfilter_graph_parse_ptr; local: *; };
+{ global: avfilter_get_by_name; av_filter_iterate; $more local: *; };
 END
 libs=$(sed -n 's/^Libs: *//p' "$build/pkgconfig/libmagvit.pc" | sed "s|\${libdir}|$build|")
 # shellcheck disable=SC2086
 $cc -shared -pthread -Wl,-z,lazy -Wl,-Bsymbolic -Wl,--version-script="$out/names" -Wl,-soname,libmagvit-preload.so \
     -o "$out/libmagvit-preload.so" $objects $libs -ldl
+
+# libavfilter does not export its private functions: a missing one would be noticed in the middle of a run only
+missing=$(nm -D --undefined-only "$out/libmagvit-preload.so" | sed -n 's/.* \(ff_[a-z0-9_]*\)$/\1/p')
+[ -z "$missing" ] || die "FFmpeg $source has changed: $(echo $missing) would be missing"
 
 # ---------------------------------------------------------------- the wrapper
 

@@ -31,25 +31,30 @@
  * it holds state of its own, and as long as both agree on every struct: hence
  * the check of the release, before anything else.
  *
- * This is for FFmpeg 5. From 6 on programs make graphs by other functions.
+ * ffmpeg 5.1 itself leaves with status 0 if a filter fails when it is asked
+ * for a frame. Here it is seen to that it does not.
  */
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "ffcompat.h"
+#include "magvit_filter.h"
 
 #define OURS ((uintptr_t)1 << 24) ///< from here on positions in the list of filters are ours
 
 extern const FFFilter ff_vf_magvit_inpaint, ff_vf_magvit_interp, ff_vf_magvit_outpaint, ff_vf_magvit_predict,
                       ff_vsrc_magvit_src;
 
-static const AVFilter *const filters[] = {
+static const AVFilter *filters[] = {
     &ff_vf_magvit_inpaint, &ff_vf_magvit_interp, &ff_vf_magvit_outpaint, &ff_vf_magvit_predict, &ff_vsrc_magvit_src
 };
+
+#define NB_FILTERS (sizeof(filters) / sizeof(*filters))
 
 /* The function of the program's own libavfilter. */
 static void *next(const char *name)
@@ -77,11 +82,45 @@ __attribute__((constructor)) static void check_release(void)
     exit(1);
 }
 
+#if LIBAVFILTER_VERSION_MAJOR < 9
+static int failed;
+
+static int activate(AVFilterContext *ctx)
+{
+    int ret = ff_magvit_activate(ctx);
+
+    failed |= ((FFMagvitFilter *)ctx->priv)->failed;
+    return ret;
+}
+
+static void at_exit(int status, void *opaque)
+{
+    if (status || !failed)
+        return;
+    fflush(NULL);
+    _exit(1);
+}
+
+__attribute__((constructor)) static void watch_failures(void)
+{
+    static AVFilter watched[NB_FILTERS];
+
+    if (strcmp(program_invocation_short_name, "ffmpeg"))
+        return;
+    for (size_t i = 0; i < NB_FILTERS; i++) {
+        watched[i] = *filters[i];
+        watched[i].activate = activate;
+        filters[i] = &watched[i];
+    }
+    on_exit(at_exit, NULL);
+}
+#endif
+
 const AVFilter *avfilter_get_by_name(const char *name)
 {
     const AVFilter *(*get)(const char *) = next("avfilter_get_by_name");
 
-    for (size_t i = 0; name && i < sizeof(filters) / sizeof(*filters); i++)
+    for (size_t i = 0; name && i < NB_FILTERS; i++)
         if (!strcmp(filters[i]->name, name))
             return filters[i];
     return get(name);
@@ -96,7 +135,7 @@ const AVFilter *av_filter_iterate(void **opaque)
     if (i < OURS && (filter = iterate(opaque)))
         return filter;
     i = i < OURS ? 0 : i - OURS;
-    if (i >= sizeof(filters) / sizeof(*filters))
+    if (i >= NB_FILTERS)
         return NULL;
     *opaque = (void *)(OURS + i + 1);
     return filters[i];
