@@ -10,8 +10,8 @@
 # BACKEND   backend of the filters [auto]
 # GEN=1     write the references of ref/ instead of comparing with them
 #
-# Prints "ok" or "not ok" a test, what was wrong as # lines, and last
-# "N passed, N failed". A reference lists time stamps and flags, never samples:
+# Prints "ok" or "not ok" a test, what was wrong as # lines, "# SKIP" and why
+# for one that cannot run here, and last "N passed, N failed". A reference lists time stamps and flags, never samples:
 # those depend on the processor.
 
 export LC_ALL=C
@@ -39,6 +39,9 @@ trap 'exit 1' HUP INT TERM
 # ---------------------------------------------------------------- helpers
 
 note() { printf '# %s\n' "$*"; return 1; }
+
+# skip WHY: the test cannot run here
+skip() { echo "$*"; return 77; }
 
 ff() { timeout "${TIMEOUT:-300}" "$FFMPEG" -nostdin -hide_banner -v error -y "$@"; }
 
@@ -107,22 +110,25 @@ values() { od -An -v -tu1 "$1" | tr -s ' ' '\n' | sort -u | grep -c .; }
 . "$fate/tests.sh"
 . "$fate/inpaint.sh"
 . "$fate/errors.sh"
+. "$fate/elsewhere.sh"
 
 # ---------------------------------------------------------------- run
 
 [ $# -gt 0 ] || set -- $(sed 's/#.*//; s/:.*//' "$fate/list.txt")
-number=0 passed=0 failed=0
+number=0 passed=0 failed=0 skipped=0
 for name; do
     number=$((number + 1))
     rm -rf "$tmp"/*
-    if "test_$(echo "$name" | tr - _)" > "$tmp.out" 2>&1; then
-        passed=$((passed + 1)); echo "ok $number - $name"
-    else
-        failed=$((failed + 1)); echo "not ok $number - $name"
-        sed 's/^\(# \)*/# /' "$tmp.out" | head -n 20
-    fi
+    "test_$(echo "$name" | tr - _)" > "$tmp.out" 2>&1
+    case $? in
+    0)  passed=$((passed + 1)); echo "ok $number - $name" ;;
+    77) skipped=$((skipped + 1)); echo "ok $number - $name # SKIP $(cat "$tmp.out")" ;;
+    *)  failed=$((failed + 1)); echo "not ok $number - $name"
+        sed 's/^\(# \)*/# /' "$tmp.out" | head -n 20 ;;
+    esac
     rm -f "$tmp.out"
 done
 echo "1..$number"
+[ $skipped = 0 ] || echo "# $skipped skipped"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -720,18 +720,6 @@ test_tool() {
     [ "$(lines "$tmp/err")" = 1 ] || note "missing model: $(cat "$tmp/err")"
 }
 
-test_preload() {
-    lib=$here/build/preload/libmagvit-preload.so
-    [ -f "$lib" ] || return 0 # make preload was not run
-    [ "$("$here/build/magvit-ffmpeg" -hide_banner -filters 2> /dev/null | grep -c ' magvit_')" = 5 ] || note "not all filters are listed" || return 1
-    "$here/build/magvit-ffmpeg" -hide_banner -h filter=magvit_inpaint 2> /dev/null | grep -q '  mask_input ' || note "no help" || return 1
-    # made for another release, of as many letters
-    release=$(sed -n '1s/ .*//p' "$here/build/preload/made-for")
-    sed "s/$release/$(echo "$release" | tr 0-9 3)/g" "$lib" > "$tmp/other.so"
-    if LD_PRELOAD=$tmp/other.so "$(sed -n 's/^ffmpeg=//p' "$here/build/magvit-ffmpeg")" -version > /dev/null 2> "$tmp/err"; then note "another release runs"; return 1; fi
-    [ "$(lines "$tmp/err")" = 1 ] && grep -q "^magvit-preload: made for FFmpeg 3.3.3.*, but this program has $release: run" "$tmp/err" || note "$(cat "$tmp/err")"
-}
-
 # ---------------------------------------------------------------- documentation
 
 # commands: those of doc/FILTERS.md, from its indented lines and its table of tasks
@@ -739,7 +727,8 @@ commands() { sed -n 's/^    \(ffmpeg .*\)/\1/p; s/^|.*| `\(ffmpeg [^`]*\)` |$/\1
 
 test_examples() {
     root=$PWD
-    mkdir -p "$tmp/doc/bin" && ln -s "$root/samples" "$tmp/doc/samples" && ln -s "$FFMPEG" "$tmp/doc/bin/ffmpeg" || return 1
+    mkdir -p "$tmp/doc/bin" "$tmp/doc/build" && ln -s "$root/samples" "$tmp/doc/samples" &&
+        ln -s "$FFMPEG" "$tmp/doc/bin/ffmpeg" && ln -s "$MAGVIT" "$tmp/doc/build/magvit" || return 1
     ff -f lavfi -i "$(source 160x120 24 6 yuv420p)" -c:v mpeg4 "$tmp/doc/in.mp4" &&
     ff -f lavfi -i "$(source 72x96 24 4 yuv420p)" -c:v mpeg4 "$tmp/doc/portrait.mp4" &&
     ff -f lavfi -i "$(source 32x128 24 2 yuv420p)" -c:v mpeg4 "$tmp/doc/strip.mp4" &&
@@ -751,7 +740,8 @@ test_examples() {
     for task in FP FI OPC OPV OPH OPD IPC IPD CG CFP; do
         grep -q "^| $task | .*| .ffmpeg" doc/FILTERS.md || note "no command for $task" || return 1
     done
-    [ "$(lines "$tmp/commands")" -ge 17 ] || note "$(lines "$tmp/commands") commands" || return 1
+    grep -q '| build/magvit run .* | ffmpeg' "$tmp/commands" || note "no pipe to the command line tool" || return 1
+    [ "$(lines "$tmp/commands")" -ge 18 ] || note "$(lines "$tmp/commands") commands" || return 1
     while read -r command; do
         out=${command##* }
         rm -f "$tmp/doc/$out"
