@@ -131,14 +131,14 @@ static int nb_threads(AVFilterContext *ctx)
 }
 
 /* models_mutex is held */
-static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out)
+static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out, int describe_only)
 {
     FFMagvitFilter *s = ctx->priv;
     int threads = nb_threads(ctx), ret;
     MagvitSettings settings;
     FFMagvitModel *model;
-    char *key = av_asprintf("%s|%d|%s|%d|%d|%d", s->model ? s->model : "", s->backend,
-                            s->device ? s->device : "", s->precision, threads, s->batch);
+    char *key = av_asprintf("%s|%d|%s|%d|%d|%d|%d", s->model ? s->model : "", s->backend,
+                            s->device ? s->device : "", s->precision, threads, s->batch, describe_only);
 
     if (!key)
         return AVERROR(ENOMEM);
@@ -165,6 +165,7 @@ static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out)
     settings.precision = s->precision;
     settings.max_memory = s->max_memory;
     settings.batch     = s->batch;
+    settings.describe_only = describe_only;
     settings.log       = (MagvitLogger){ log_line, NULL, log_level() };
     if ((ret = magvit_open(&model->magvit, &settings)) < 0) {
         model_free(&model);
@@ -175,8 +176,11 @@ static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out)
     return 0;
 }
 
-static int model_acquire(AVFilterContext *ctx, FFMagvitModel **out)
+/* The model in place of the one that the filter has. */
+static int model_acquire(AVFilterContext *ctx, int describe_only)
 {
+    FFMagvitFilter *s = ctx->priv;
+    FFMagvitModel *model;
     int ret;
 
     if (magvit_version_api() >> 16 != MAGVIT_VERSION_MAJOR) {
@@ -185,9 +189,13 @@ static int model_acquire(AVFilterContext *ctx, FFMagvitModel **out)
         return AVERROR_EXTERNAL;
     }
     ff_mutex_lock(&models_mutex);
-    ret = model_find_or_open(ctx, out);
+    ret = model_find_or_open(ctx, &model, describe_only);
     ff_mutex_unlock(&models_mutex);
-    return ret;
+    if (ret < 0)
+        return ret;
+    model_release(&s->shared);
+    s->shared = model;
+    return 0;
 }
 
 av_cold int ff_magvit_init(AVFilterContext *ctx)
@@ -201,7 +209,8 @@ av_cold int ff_magvit_init(AVFilterContext *ctx)
     if (s->draw)
         return 0;
     log_ctx = ctx;
-    if ((ret = model_acquire(ctx, &s->shared)) < 0)
+    /* programs make graphs that they only look at: what takes time waits until the links are known */
+    if ((ret = model_acquire(ctx, 1)) < 0)
         return ret;
     magvit_get_info(s->shared->magvit, &info);
     if (info.tasks >> s->task & 1)
@@ -347,6 +356,8 @@ static int config_output(AVFilterLink *outlink)
     if (s->overlap >= 0)
         par->overlap       = s->overlap;
 
+    if (!s->draw && (ret = model_acquire(ctx, 0)) < 0)
+        return ret;
     if ((ret = s->set_params(ctx, par)) < 0)
         return ret;
     if (s->draw) {

@@ -163,7 +163,7 @@ extern const enum AVPixelFormat ff_magvit_pix_fmts[];
 /** For the one output pad of each filter. */
 extern const AVFilterPad ff_magvit_outputs[1];
 
-/** Open the model and check that it knows the task: the end of a filter's init. */
+/** Check the model file, and that it knows the task: the end of a filter's init. */
 int  ff_magvit_init(AVFilterContext *ctx);
 
 /* After ff_magvit_init(): */

@@ -71,6 +71,9 @@ int64_t mgv_context_bytes(const MagvitContext *ctx);
 /** Bits 1 << MagvitTask that a model knows. */
 unsigned mgv_context_tasks(const MgvConfig *c);
 
+/** EINVAL with a line if it was opened to be described only. */
+int mgv_context_computes(const MagvitContext *ctx);
+
 /* One window; call with the lock held. */
 
 /** One plan from an input to an output. */

@@ -475,6 +475,7 @@ static int init_synth(MgvSynth *synth, const MagvitContext *ctx, const MagvitPar
     const MgvConfig *c = &ctx->config;
     int ret;
 
+    RET(mgv_context_computes(ctx));
     *synth = (MgvSynth){
         .run    = run_job,
         .set    = set_model,

@@ -268,6 +268,8 @@ int magvit_open(MagvitContext **out, const MagvitSettings *settings)
     RET(mgv_config_parse(&ctx->config, ctx->st, &ctx->log));
     RET(build_plans(ctx, 1, 1));
     RET(check_memory(ctx, s.max_memory));
+    if (s.describe_only)
+        return 0;
     RET(open_backend(ctx, &s));
     RET(alloc_buffers(ctx));
     bytes = mgv_safetensors_bytes(ctx->st, &size);
@@ -334,8 +336,8 @@ int magvit_get_info(const MagvitContext *ctx, MagvitInfo *out)
     *out = (MagvitInfo){
         .path       = ctx->path,
         .name       = c->name,
-        .backend    = ctx->backend->name,
-        .device     = ctx->backend->describe(ctx->device),
+        .backend    = ctx->backend ? ctx->backend->name : "",
+        .device     = ctx->backend ? ctx->backend->describe(ctx->device) : "",
         .sha256     = ctx->sha256,
         .classes    = c->class_names ? c->class_names : "",
         .nb_classes = c->num_classes,
@@ -348,7 +350,7 @@ int magvit_get_info(const MagvitContext *ctx, MagvitInfo *out)
         .known_pixels = mgv_known_pixels_name(c->known_pixels),
         .batch      = ctx->batch,
     };
-    for (int i = 0; i < MGV_NB_PLANS; i++) {
+    for (int i = 0; i < MGV_NB_PLANS && ctx->backend; i++) {
         size_t weights, work;
         ctx->backend->memory(ctx->exec[i], &weights, &work);
         out->weight_bytes += weights;
@@ -426,10 +428,20 @@ fail:
     return ret;
 }
 
+int mgv_context_computes(const MagvitContext *ctx)
+{
+    if (ctx->backend)
+        return 0;
+    mgv_err(&ctx->log, "model %s was opened with describe_only, it cannot compute", ctx->config.name);
+    return MAGVIT_ERR(EINVAL);
+}
+
 int magvit_encode(MagvitContext *ctx, const float *clip, int32_t *codes)
 {
     int ret;
 
+    if ((ret = mgv_context_computes(ctx)) < 0)
+        return ret;
     pthread_mutex_lock(&ctx->lock);
     ret = mgv_context_encode(ctx, clip, codes);
     pthread_mutex_unlock(&ctx->lock);
@@ -440,6 +452,8 @@ int magvit_decode(MagvitContext *ctx, const int32_t *codes, float *clip)
 {
     int ret;
 
+    if ((ret = mgv_context_computes(ctx)) < 0)
+        return ret;
     for (int i = 0; i < mgv_nb_tokens(&ctx->config); i++)
         if (codes[i] < 0 || codes[i] >= ctx->config.codebook_size) {
             mgv_err(&ctx->log, "code %d is %d, must be in [0,%d]", i, (int)codes[i], ctx->config.codebook_size - 1);

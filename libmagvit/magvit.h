@@ -229,16 +229,21 @@ typedef struct MagvitSettings {
      * max_memory; default 0. What comes out does not depend on it. Only the vulkan backend computes more than one.
      */
     int batch;
-    uint8_t reserved[48];       ///< zero
+    /**
+     * 1: check the model file and describe it, which takes no time: no backend, no checksum. The context is for
+     * magvit_get_info(), magvit_find_class() and magvit_print_plans() alone. Default 0.
+     */
+    int describe_only;
+    uint8_t reserved[44];       ///< zero
 } MagvitSettings;
 
 /** What was loaded. Strings live as long as the context. */
 typedef struct MagvitInfo {
     const char *path;     ///< file the model came from
     const char *name;     ///< model name from its metadata
-    const char *backend;  ///< "ref", "cpu", "vulkan"
-    const char *device;   ///< human-readable, with the precision
-    const char *sha256;   ///< of the file, 64 hex digits
+    const char *backend;  ///< "ref", "cpu", "vulkan"; "" with describe_only
+    const char *device;   ///< human-readable, with the precision; "" with describe_only
+    const char *sha256;   ///< of the file, 64 hex digits; "" with describe_only
     const char *classes;  ///< comma-separated class names, "" if none
     int nb_classes;       ///< number of class labels
     int window[3];        ///< frames, height, width a window holds: [T,H,W]

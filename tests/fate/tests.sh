@@ -626,7 +626,10 @@ test_info_line() {
     grep -q "sha256 $(sha256sum $tiny | cut -c1-16), .*seed 77" "$tmp/line" || note "$(cat "$tmp/line")" || return 1
     # and a line a window for those who want to watch
     ff -v verbose -f lavfi -i "magvit_src=d=1:$opts" -f null - 2> "$tmp/err" || return 1
-    [ "$(grep -c 'magvit_src.*@.*window [01]: 1 of 1 tiles' "$tmp/err")" = 2 ] || note "windows: $(grep magvit_src "$tmp/err")"
+    [ "$(grep -c 'magvit_src.*@.*window [01]: 1 of 1 tiles' "$tmp/err")" = 2 ] || note "windows: $(grep magvit_src "$tmp/err")" || return 1
+    # a graph is made twice for -filter_complex, and one model serves all filters: it is opened once
+    ff -v verbose -f lavfi -i "$(source 16x16 10 2 gray)" -filter_complex "magvit_interp=$opts,magvit_outpaint=w=24:$opts" -f null - 2> "$tmp/err" || return 1
+    [ "$(grep -c 'MiB, workspace' "$tmp/err")" = 1 ] || note "the model is opened $(grep -c 'MiB, workspace' "$tmp/err") times"
 }
 
 # ---------------------------------------------------------------- real clip, shipped model, tool

@@ -285,6 +285,42 @@ static void check_repair(const MagvitParams *p, uint8_t a[2][SIZE], uint8_t b[2]
     CU_ASSERT(differ > 0);
 }
 
+/* A model that is only looked at says the same as one that is opened, and computes nothing. */
+static void test_describe_only(void)
+{
+    MagvitContext *ctx, *whole = open_model(KNOWN);
+    MagvitParams p = params(MAGVIT_TASK_INTERP);
+    MagvitSettings s;
+    MagvitSession *ses;
+    MagvitMemory m;
+    MagvitInfo a, b;
+    float clip = 0;
+    int32_t code = 0;
+
+    magvit_default_settings(&s);
+    s.model = KNOWN;
+    s.log   = unit_log;
+    s.describe_only = 1;
+    CU_ASSERT_EQUAL_FATAL(magvit_open(&ctx, &s), 0);
+    magvit_get_info(ctx, &a);
+    magvit_get_info(whole, &b);
+    CU_ASSERT_STRING_EQUAL(a.name, b.name);
+    CU_ASSERT_STRING_EQUAL(a.classes, b.classes);
+    CU_ASSERT_STRING_EQUAL(a.backend, "");
+    CU_ASSERT_STRING_EQUAL(a.sha256, "");
+    CU_ASSERT(a.tasks == b.tasks && a.parameters == b.parameters && !memcmp(a.window, b.window, sizeof(a.window)));
+    CU_ASSERT(!a.weight_bytes && b.weight_bytes);
+    unit_log_reset();
+    CU_ASSERT_EQUAL(magvit_session_open(&ses, ctx, &p), MAGVIT_ERR(EINVAL));
+    CU_ASSERT_PTR_NULL(ses);
+    CU_ASSERT_EQUAL(magvit_session_memory(ctx, &p, &m), MAGVIT_ERR(EINVAL));
+    CU_ASSERT_EQUAL(magvit_encode(ctx, &clip, &code), MAGVIT_ERR(EINVAL));
+    CU_ASSERT_EQUAL(magvit_decode(ctx, &code, &clip), MAGVIT_ERR(EINVAL));
+    CU_ASSERT(unit_lines == 4 && strstr(unit_line, "describe_only"));
+    magvit_close(&ctx);
+    magvit_close(&whole);
+}
+
 /* A decoder that sees the given pixels: it changes what is made, and nothing else. */
 static void test_known_pixels(void)
 {
@@ -462,6 +498,7 @@ CU_ErrorCode add_magvit_suite(void)
         { "encode and decode", test_encode_decode },
         { "sessions of all tasks", test_sessions },
         { "decoder that sees known pixels", test_known_pixels },
+        { "a model that is only looked at", test_describe_only },
         { "decoding set while running", test_set_decoding },
         { "input that moves", test_moving },
         { "names and numbers of classes", test_classes },
