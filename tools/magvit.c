@@ -33,6 +33,7 @@
 #include <time.h>
 
 #include "libmagvit/magvit.h"
+#include "tools/scene.h"
 #include "tools/tokens.h"
 #include "tools/y4m.h"
 
@@ -65,6 +66,10 @@ static const char help_text[] =
     "options of run:\n"
     "  --factor N                interp: output frames per input frame, 1 to 15 [2]\n"
     "  --fps RATE                interp: output frame rate instead, such as 60 or 60000/1001; generate: [25]\n"
+    "  --mode NAME               interp: interp, or repair: make frozen frames anew, at the input's rate [interp]\n"
+    "  --scd NAME                interp: scene change detection, none or fdiff [fdiff]\n"
+    "  --scd-threshold T         interp: score from which on a frame begins a scene, 0 to 100 [10]\n"
+    "  --dup-threshold T         interp: percent that equal frames may differ by, 0: none are equal [0.1]\n"
     "  --frames N                predict: frames to make after the last one; generate: all (both: required)\n"
     "  --cond-frames N           predict, generate: frames that a window starts from [1]\n"
     "  --class NAME              predict, generate: class by name or number [none]\n"
@@ -82,14 +87,17 @@ static const char help_text[] =
     "  --ahead N                 1: compute the next window while frames of one leave, on a Vulkan device [0]\n"
     "  --overlap N               frames that neighbouring windows share [by task]\n"
     "  --motion N                interp: 0: start from blends, not from frames that follow motion [1]\n"
-    "  --known-pixels N          0: hide the given pixels from a decoder that sees them [1]\n";
+    "  --known-pixels N          0: hide the given pixels from a decoder that sees them [1]\n"
+    "  --max-memory N            refuse to start if more MiB would be needed, 0 = no limit [0]\n"
+    "  --fallback NAME           for frames that cannot be made: error, copy or blend [error]\n";
 
 /* Long options without a letter. */
 enum {
     OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_PRECISION, OPT_BATCH, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR,
     OPT_FPS, OPT_FRAMES, OPT_COND_FRAMES, OPT_CLASS, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE,
     OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN,
-    OPT_MOTION, OPT_AHEAD, OPT_DEVICES, OPT_HELP
+    OPT_MOTION, OPT_AHEAD, OPT_MODE, OPT_SCD, OPT_SCD_THRESHOLD, OPT_DUP_THRESHOLD, OPT_MAX_MEMORY, OPT_FALLBACK,
+    OPT_DEVICES, OPT_HELP
 };
 
 static const struct option long_options[] = {
@@ -107,7 +115,10 @@ static const struct option long_options[] = {
     { "guidance", 1, NULL, OPT_GUIDANCE },       { "seed", 1, NULL, OPT_SEED },
     { "scale", 1, NULL, OPT_SCALE },             { "tile-overlap", 1, NULL, OPT_TILE_OVERLAP },
     { "overlap", 1, NULL, OPT_OVERLAP },         { "known-pixels", 1, NULL, OPT_KNOWN },
-    { "motion", 1, NULL, OPT_MOTION },                { "ahead", 1, NULL, OPT_AHEAD },
+    { "motion", 1, NULL, OPT_MOTION },               { "ahead", 1, NULL, OPT_AHEAD },
+    { "mode", 1, NULL, OPT_MODE },               { "scd", 1, NULL, OPT_SCD },
+    { "scd-threshold", 1, NULL, OPT_SCD_THRESHOLD }, { "dup-threshold", 1, NULL, OPT_DUP_THRESHOLD },
+    { "max-memory", 1, NULL, OPT_MAX_MEMORY },   { "fallback", 1, NULL, OPT_FALLBACK },
     { "devices", 0, NULL, OPT_DEVICES },         { "help", 0, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 }
 };
@@ -116,6 +127,9 @@ typedef struct Options {
     MagvitSettings settings;
     MagvitParams params;
     const char *class_name; /* NULL: none */
+    int rated;              /* --factor or --fps was given */
+    int scd;                /* detect scene changes */
+    double scd_threshold;
     int devices; /* list them */
     char **args; /* what is left, NULL-terminated */
     int nb_args;
@@ -155,6 +169,15 @@ static double parse_double(const char *name, const char *text)
     return v;
 }
 
+static double parse_range(const char *name, const char *text, double lo, double hi)
+{
+    const double v = parse_double(name, text);
+
+    if (v < lo || v > hi)
+        usage("%s is \"%s\", expected a number in [%g,%g]", name, text, lo, hi);
+    return v;
+}
+
 static int parse_name(const char *name, const char *text, const char *const *names)
 {
     for (int i = 0; names[i]; i++)
@@ -181,6 +204,9 @@ static void set_option(Options *o, int opt, const char *v)
     static const char *const backends[] = { "auto", "ref", "cpu", "vulkan", NULL };
     static const char *const precisions[] = { "auto", "f32", "bf16", "int8", "f16", NULL };
     static const char *const scales[] = { "auto", "tile", "fit", NULL };
+    static const char *const modes[] = { "interp", "repair", NULL };
+    static const char *const detectors[] = { "none", "fdiff", NULL };
+    static const char *const fallbacks[] = { "error", "copy", "blend", NULL };
     MagvitParams *p = &o->params;
 
     switch (opt) {
@@ -193,8 +219,8 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_PRECISION:    o->settings.precision = parse_name("--precision", v, precisions); break;
     case OPT_QUIET:        o->settings.log.level = MAGVIT_LOG_ERROR; break;
     case OPT_VERBOSE:      o->settings.log.level++; break;
-    case OPT_FACTOR:       p->factor = (int)parse_int("--factor", v, 1, 15); break;
-    case OPT_FPS:          p->factor = 0; p->rate = parse_rate("--fps", v); break;
+    case OPT_FACTOR:       p->factor = (int)parse_int("--factor", v, 1, 15); o->rated = 1; break;
+    case OPT_FPS:          p->factor = 0; p->rate = parse_rate("--fps", v); o->rated = 1; break;
     case OPT_FRAMES:       p->frames = (int)parse_int("--frames", v, 1, 1000000); break;
     case OPT_COND_FRAMES:  p->cond_frames = (int)parse_int("--cond-frames", v, 1, 64); break;
     case OPT_CLASS:        o->class_name = v; break;
@@ -217,6 +243,12 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_OVERLAP:      p->overlap = (int)parse_int("--overlap", v, 0, 8); break;
     case OPT_KNOWN:        p->known_pixels = (int)parse_int("--known-pixels", v, 0, 1); break;
     case OPT_MOTION:       p->motion = (int)parse_int("--motion", v, 0, 1); break;
+    case OPT_MODE:         p->repair = parse_name("--mode", v, modes); break;
+    case OPT_SCD:          o->scd = parse_name("--scd", v, detectors); break;
+    case OPT_SCD_THRESHOLD: o->scd_threshold = parse_range("--scd-threshold", v, 0, 100); break;
+    case OPT_DUP_THRESHOLD: p->dup_threshold = parse_range("--dup-threshold", v, 0, 100); break;
+    case OPT_MAX_MEMORY:   p->max_memory = o->settings.max_memory = parse_int("--max-memory", v, 0, INT64_MAX >> 20) * (1 << 20); break;
+    case OPT_FALLBACK:     p->fallback = parse_name("--fallback", v, fallbacks); break;
     case OPT_DEVICES:      o->devices = 1; break;
     case OPT_HELP:         fputs(help_text, stdout); exit(EXIT_SUCCESS);
     default:               usage("unknown option");
@@ -228,6 +260,8 @@ static void parse_options(Options *o, int argc, char **argv, enum MagvitTask tas
     int opt;
 
     memset(o, 0, sizeof(*o));
+    o->scd = 1;
+    o->scd_threshold = 10;
     magvit_default_settings(&o->settings);
     magvit_default_params(&o->params, task);
     while ((opt = getopt_long(argc, argv, "x:y:w:h:", long_options, NULL)) != -1)
@@ -331,6 +365,7 @@ typedef struct Stream {
     Y4m in, out;
     Y4mFrame in_frame, out_frame;
     MagvitSession *session;
+    Scene scene;
 } Stream;
 
 /* What a generated stream is like, in place of an input: Y'CbCr of full resolution. */
@@ -378,8 +413,21 @@ static int stream_open(Stream *s, MagvitContext *ctx, Options *o)
     return y4m_frame_alloc(&s->out_frame, &s->out);
 }
 
+/* 1 with a frame for the session, 0 at the end, or an error. */
+static int stream_read(Stream *s, const Options *o)
+{
+    int ret = y4m_read(&s->in, &s->in_frame);
+
+    if (ret <= 0 || o->params.task != MAGVIT_TASK_INTERP || !o->scd)
+        return ret;
+    if ((ret = scene_begins(&s->scene, &s->in_frame, &s->in, o->scd_threshold)) < 0)
+        return ret;
+    s->in_frame.f.scene_cut = ret;
+    return 1;
+}
+
 /* Of damaged input all that came before leaves as at the end of the stream, but nothing continues it. */
-static int stream_run(Stream *s, enum MagvitTask task)
+static int stream_run(Stream *s, const Options *o)
 {
     int damaged = 0;
 
@@ -390,9 +438,9 @@ static int stream_run(Stream *s, enum MagvitTask task)
         if (ret == 0) {
             ret = y4m_write(&s->out, &s->out_frame);
         } else if (ret == MAGVIT_ERR(EAGAIN)) {
-            if ((ret = y4m_read(&s->in, &s->in_frame)) < 0)
+            if ((ret = stream_read(s, o)) < 0)
                 damaged = ret;
-            if (!damaged || task != MAGVIT_TASK_PREDICT)
+            if (!damaged || o->params.task != MAGVIT_TASK_PREDICT)
                 ret = magvit_send_frame(s->session, ret > 0 ? &s->in_frame.f : NULL);
         }
         if (ret < 0)
@@ -415,6 +463,10 @@ static int cmd_run(int argc, char **argv)
         need_args(&o, 1, "OUT.y4m");
     else
         need_args(&o, 2, "IN.y4m and OUT.y4m");
+    if (o.params.repair && o.rated)
+        usage("--mode repair keeps the rate: no --factor and no --fps");
+    if (o.params.repair)
+        o.params.factor = 1;
     if (o.class_name && o.params.task != MAGVIT_TASK_PREDICT && o.params.task != MAGVIT_TASK_GENERATE)
         usage("--class is for predict and generate");
     if (o.params.task == MAGVIT_TASK_INPAINT && (o.params.w < 1 || o.params.h < 1))
@@ -423,13 +475,14 @@ static int cmd_run(int argc, char **argv)
         usage("%s needs --frames N", argv[1]);
     memset(&s, 0, sizeof(s));
     if ((ret = magvit_open(&ctx, &o.settings)) >= 0 && (ret = stream_open(&s, ctx, &o)) >= 0)
-        ret = stream_run(&s, o.params.task);
+        ret = stream_run(&s, &o);
     magvit_session_close(&s.session);
     magvit_close(&ctx);
     err = y4m_close(&s.out);
     y4m_close(&s.in);
     y4m_frame_free(&s.in_frame);
     y4m_frame_free(&s.out_frame);
+    scene_free(&s.scene);
     return ret < 0 ? ret : err;
 }
 

@@ -2,6 +2,60 @@
 # line tool. What is not installed is skipped, and the line of the test says so.
 # Part of libmagvit, LGPL-2.1-or-later, see LICENSE.
 
+# ---------------------------------------------------------------- the command line tool
+
+# run_tool TASK OPTION... IN OUT
+run_tool() { task=$1; shift; timeout 300 "$MAGVIT" run "$task" --quiet --model $tiny --backend "${BACKEND:-auto}" "$@"; }
+
+# sums FILE: checksums of its frames
+sums() { ff -i "$1" -fps_mode passthrough -f framemd5 "$tmp/sums.md5" && sed -n 's/^0,.*, *//p' "$tmp/sums.md5"; }
+
+# a cut and frames twice: with each option the tool makes what the filter makes with its own
+test_tool_interp() {
+    for format in yuv420p yuv444p10le; do
+        ff -f lavfi -i "testsrc2=size=32x24:rate=5,trim=end_frame=20,lutyuv=y=negval:enable='gte(n\,7)',select='not(eq(n\,12)+between(n\,14\,15))',setpts=PTS,fps=5,format=$format" \
+            -strict -1 -f yuv4mpegpipe "$tmp/in.y4m" || return 1
+        while read -r filter; do
+            options=$(echo ":$filter" | sed 's/:\([a-z]*\)_/:\1-/g; s/:/ --/g; s/=/ /g')
+            run_tool interp $options "$tmp/in.y4m" "$tmp/out.y4m" && sums "$tmp/out.y4m" > "$tmp/tool" &&
+            ff -i "$tmp/in.y4m" -vf "magvit_interp=$filter:$opts" -fps_mode passthrough -f framemd5 "$tmp/md5" || return 1
+            sed -n 's/^0,.*, *//p' "$tmp/md5" > "$tmp/filter"
+            same "$format $filter" "$tmp/filter" "$tmp/tool" || return 1
+            cp "$tmp/tool" "$tmp/$(echo "$filter" | tr : ,)"
+        done <<END
+factor=2
+factor=2:scd=none
+factor=2:dup_threshold=0
+factor=2:scd_threshold=100
+mode=repair
+mode=repair:dup_threshold=0
+END
+        differ "scd" "$tmp/factor=2" "$tmp/factor=2,scd=none" && differ "dup" "$tmp/factor=2" "$tmp/factor=2,dup_threshold=0" &&
+            same "no cut" "$tmp/factor=2,scd=none" "$tmp/factor=2,scd_threshold=100" &&
+            differ "repair" "$tmp/mode=repair" "$tmp/mode=repair,dup_threshold=0" || return 1
+    done
+    for options in "--scd x" "--scd-threshold 101" "--dup-threshold -1" "--mode x" "--mode repair --factor 3" "--fallback x" "--max-memory -1"; do
+        if run_tool interp $options "$tmp/in.y4m" "$tmp/out.y4m" 2> "$tmp/err"; then note "$options: exit status 0"; return 1; fi
+        [ "$(lines "$tmp/err")" = 1 ] || note "$options: $(cat "$tmp/err")" || return 1
+    done
+}
+
+# A stream that is cut off in the middle of a frame: what came before is out, the exit status is not 0.
+test_tool_damaged() {
+    ff -f lavfi -i "$(source 32x24 10 21 yuv420p)" -f yuv4mpegpipe "$tmp/in.y4m" || return 1
+    head -c $(($(wc -c < "$tmp/in.y4m") - 100)) "$tmp/in.y4m" > "$tmp/cut.y4m"
+    sums "$tmp/in.y4m" | head -n 20 > "$tmp/in"
+    for case in interp,40, predict,20,--frames+5 "inpaint,20,-x+2+-y+2+-w+8+-h+8" outpaint,20,--width+40; do
+        task=${case%%,*} options=$(echo "${case##*,}" | tr + ' ') frames=${case#*,}
+        if run_tool "$task" $options "$tmp/cut.y4m" "$tmp/out.y4m" 2> "$tmp/err"; then note "$task: exit status 0"; return 1; fi
+        [ "$(lines "$tmp/err")" = 1 ] || note "$task: $(cat "$tmp/err")" || return 1
+        sums "$tmp/out.y4m" > "$tmp/out"
+        count "$task" "${frames%%,*}" "$tmp/out" || return 1
+    done
+}
+
+# ---------------------------------------------------------------- other programs
+
 preload=$here/build/preload/libmagvit-preload.so
 
 needs_preload() { [ -f "$preload" ] || skip "make preload was not run"; }
