@@ -238,6 +238,69 @@ static int pyramid_init(Level *level, float *v, int w, int h)
     return n;
 }
 
+#define FLAT_DEPTH 4        ///< made pixels beside the border that follow a flat one wholly; fewer up to four times that depth
+#define FLAT_STEP  (2 / 255.0f)  ///< given pixels that differ by less are flat, by thrice as much not at all
+#define FLAT_NOISE (8 / 255.0f)  ///< made pixels that differ from them by less are noise, by thrice as much an object
+
+static float fade_out(float v, float full)
+{
+    return MGV_CLAMP((3 * full - v) / (2 * full), 0, 1);
+}
+
+static float difference(const float *a, const float *b)
+{
+    return MGV_MAX(fabsf(a[0] - b[0]), MGV_MAX(fabsf(a[1] - b[1]), fabsf(a[2] - b[2])));
+}
+
+/** How flat the given pixels are round (x,y), which lies beside a hole: 0 to 1. */
+static float flatness(const float *given, const uint8_t *known, int w, int h, int x, int y)
+{
+    const float *at = given + ((size_t)y * w + x) * 3;
+    float most = 0;
+
+    for (int j = MGV_MAX(y - FLAT_DEPTH, 0); j <= MGV_MIN(y + FLAT_DEPTH, h - 1); j++)
+        for (int i = MGV_MAX(x - FLAT_DEPTH, 0); i <= MGV_MIN(x + FLAT_DEPTH, w - 1); i++)
+            if (known[(size_t)j * w + i])
+                most = MGV_MAX(most, difference(at, given + ((size_t)j * w + i) * 3));
+    return fade_out(most, FLAT_STEP);
+}
+
+/**
+ * The shift meets a border in the mean over DEPTH pixels, which leaves the decoder's own grain: invisible on most
+ * content, single lines on flat one. There what is made beside the border is drawn to the given pixel.
+ */
+static void flatten_border(float *made, const float *given, const uint8_t *known, int w, int h)
+{
+    static const int beside[][2] = { { -1, 0 }, { 1, 0 }, { 0, -1 }, { 0, 1 } };
+
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++) {
+            const size_t i = (size_t)y * w + x;
+            float flat = -1;
+
+            for (int k = 0; known[i] == 1 && k < (int)MGV_ARRAY_LEN(beside); k++) {
+                int nx = x + beside[k][0], ny = y + beside[k][1];
+
+                for (int d = 0; d < 4 * FLAT_DEPTH && nx >= 0 && nx < w && ny >= 0 && ny < h; d++) {
+                    float *m = made + ((size_t)ny * w + nx) * 3, share;
+
+                    if (known[(size_t)ny * w + nx])
+                        break;
+                    if (flat < 0)
+                        flat = flatness(given, known, w, h, x, y);
+                    if (!(flat > 0))
+                        break;
+                    share = flat * fade_out(difference(m, given + i * 3), FLAT_NOISE) *
+                            MGV_MIN(1, (4 * FLAT_DEPTH - d) / (3.0f * FLAT_DEPTH));
+                    for (int c = 0; c < 3; c++)
+                        m[c] += share * (given[i * 3 + c] - m[c]);
+                    nx += beside[k][0];
+                    ny += beside[k][1];
+                }
+            }
+        }
+}
+
 void mgv_blend_hole(MgvBlend *b, float *made, const float *given, const uint8_t *known, int w, int h)
 {
     Level level[MAX_LEVELS];
@@ -264,6 +327,7 @@ void mgv_blend_hole(MgvBlend *b, float *made, const float *given, const uint8_t 
             for (int c = 0; c < 3; c++)
                 made[i * 3 + c] = MGV_CLAMP(made[i * 3 + c] + shift[c], 0, 1);
         }
+    flatten_border(made, given, known, w, h);
 }
 
 /** Distance, along the row, from a pixel of the hole to the nearest outside; 0 outside; at most far. */

@@ -325,7 +325,8 @@ void mgv_blend_free(MgvBlend **b);
  * Space: made [h,w,3] is shifted where known is 0 by the low-pass part of the
  * steps from pixels where known is 1 (2: given, but no evidence) to made ones
  * beside them, spread by a push-pull pyramid and fading with distance; where
- * known is not 0 it becomes given. Result clipped to [0,1].
+ * known is not 0 it becomes given. Beside given pixels that are flat, made ones that differ little from them follow
+ * them. Result clipped to [0,1].
  */
 void mgv_blend_hole(MgvBlend *b, float *made, const float *given, const uint8_t *known, int w, int h);
 

@@ -632,6 +632,22 @@ test_info_line() {
     [ "$(grep -c 'MiB, workspace' "$tmp/err")" = 1 ] || note "the model is opened $(grep -c 'MiB, workspace' "$tmp/err") times"
 }
 
+# peak SOURCE FILTER: KiB that ffmpeg held at most
+peak() { ff -v info -benchmark -f lavfi -i "$1" -vf "$2" -f null - 2>&1 | tee "$tmp/log" | sed -n 's/.*maxrss=\([0-9]*\)kB.*/\1/p'; }
+
+test_memory() {
+    # ten times as many frames take as much
+    for filter in magvit_interp=factor=2 magvit_inpaint=x=4:y=4:w=8:h=8 magvit_outpaint=w=40 magvit_predict=frames=3 magvit_interp=mode=repair; do
+        short=$(peak "$(source 32x24 10 40 yuv420p)" "$filter:steps=1:$opts") && long=$(peak "$(source 32x24 10 400 yuv420p)" "$filter:steps=1:$opts") || return 1
+        [ "$long" -gt 0 ] && [ "$long" -le $((short + 4096)) ] || note "$filter: $short KiB for 40 frames, $long KiB for 400" || return 1
+    done
+    # 4K within what the filter says that it takes, beside ffmpeg and 24 MiB of libraries
+    src=$(source 3840x2160 2 16 yuv420p)
+    plain=$(peak "$src" null) && with=$(peak "$src" "magvit_inpaint=x=400:y=400:w=16:h=16:steps=1:max_memory=500Mi:$opts") || return 1
+    need=$(sed -n 's/.*, memory \([0-9]*\) MiB.*/\1/p' "$tmp/log")
+    [ "${need:-999}" -le 500 ] && [ "$with" -le $((plain + (need + 24) * 1024)) ] || note "4K: $plain KiB without the filter, $with with it, which says $need MiB"
+}
+
 # ---------------------------------------------------------------- real clip, shipped model, tool
 
 test_sample_clip() {
@@ -660,10 +676,11 @@ strips() {
 
 test_sample_seam() {
     for level in 48 128 208; do
-        strips "magvit_inpaint=x=40:y=30:w=48:h=60" $level 40:44:30:90 84:88:30:90 40:88:30:34 40:88:86:90 &&
-        strips "crop=64:ih,magvit_outpaint=w=128:x=32" $level 28:32:0:128 96:100:0:128 || return 1
+        strips "magvit_inpaint=x=40:y=30:w=48:h=60" $level 40:41:30:90 41:42:30:90 42:43:30:90 43:44:30:90 84:85:30:90 85:86:30:90 \
+            86:87:30:90 87:88:30:90 40:88:30:31 40:88:31:32 40:88:88:89 40:88:89:90 &&
+        strips "crop=64:ih,magvit_outpaint=w=128:x=32" $level 30:31:0:128 31:32:0:128 96:97:0:128 97:98:0:128 || return 1
     done > "$tmp/off"
-    awk '$1 > 1 { bad = 1 } END { exit bad || NR != 18 }' "$tmp/off" || note "strips of 4 pixels are off by $(paste -s -d' ' "$tmp/off")"
+    awk '$1 > 1 { bad = 1 } END { exit bad || NR != 48 }' "$tmp/off" || note "columns and rows are off by $(paste -s -d' ' "$tmp/off")"
 }
 
 # A hole that moves: how much it changes from frame to frame, at window borders against inside of windows. Windows of 16

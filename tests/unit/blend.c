@@ -323,6 +323,48 @@ static void test_steady(void)
     free(scratch);
 }
 
+/* Noise beside a flat border goes, an object stays, and nothing changes beside a textured one but what the shift does. */
+static void test_flat_border(void)
+{
+    enum { N = 48, LO = 12, HI = 36 };
+    float made[N * N * 3], given[N * N * 3];
+    uint8_t known[N * N];
+    uint64_t state = 5;
+    MgvBlend *b;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, N, N), 0);
+    for (int textured = 0; textured < 2; textured++) {
+        float worst = 0, object = 0;
+
+        for (int i = 0; i < N * N; i++) {
+            const int x = i % N, y = i / N;
+
+            known[i] = x < LO || x >= HI || y < LO || y >= HI;
+            for (int c = 0; c < 3; c++) {
+                given[i * 3 + c] = 0.5f + (textured ? 0.1f * unit_float(&state) : 0);
+                made[i * 3 + c]  = 0.5f + (i % 2 ? 5 : -5) / 255.0f + (x >= 22 && x < 26 && y < 16 ? 0.3f : 0);
+            }
+        }
+        mgv_blend_hole(b, made, given, known, N, N);
+        for (int i = 0; i < N * N; i++) {
+            const int x = i % N, y = i / N, in_object = x >= 22 && x < 26 && y < 16;
+
+            if (!known[i] && !in_object && (x < LO + 3 || x >= HI - 3) && y >= 20 && y < 28)
+                worst = fmaxf(worst, fabsf(made[i * 3] - 0.5f));
+            if (!known[i] && in_object && y == 14)
+                object = made[i * 3] - 0.5f;
+        }
+        if (textured) { // two columns beside each other: the shift is the same for both, so is the grain
+            const float *row = made + 24 * N * 3;
+            CU_ASSERT(fabsf(fabsf(row[(LO + 2) * 3] - row[(LO + 1) * 3]) - 10 / 255.0f) < 0.02f);
+        } else {
+            CU_ASSERT(worst <= 1 / 255.0f);
+            CU_ASSERT(object > 0.15f);
+        }
+    }
+    mgv_blend_free(&b);
+}
+
 CU_ErrorCode add_blend_suite(void)
 {
     static const UnitTest tests[] = {
@@ -335,6 +377,7 @@ CU_ErrorCode add_blend_suite(void)
         { "fades", test_fade },
         { "feather", test_feather },
         { "steady holes", test_steady },
+        { "beside flat content", test_flat_border },
         { NULL, NULL }
     };
     return unit_add("blend", tests);
