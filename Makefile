@@ -228,6 +228,13 @@ fate: all
 preload: all
 	sh $(SRC_PATH)/tools/build-preload.sh
 
+# the filter tests under a memory checker: with sanitizers, or as they are under valgrind
+fate-asan:
+	sh $(SRC_PATH)/tests/memcheck.sh asan
+
+fate-valgrind: all
+	sh $(SRC_PATH)/tests/memcheck.sh valgrind
+
 # kernels, then models: minutes on a quiet machine. BENCH_FLAGS as training/bench.py --help has them, for parts of it;
 # with them, kernels are left out
 bench: all build/tests/checkkernels
@@ -302,6 +309,7 @@ help:
 	@echo "checksymbols   list of names the shared library exports"
 	@echo "fate           filter tests with a patched ffmpeg"
 	@echo "preload        build/magvit-ffmpeg: the distribution's own ffmpeg with the filters"
+	@echo "fate-asan      filter tests with sanitizers; fate-valgrind: some of them under valgrind"
 	@echo "bench          kernel timings, models beside PyTorch, threads, frames, area, minterpolate"
 	@echo "quality        PSNR, SSIM, LPIPS of the filters and their peers, into doc/QUALITY.md, which says how"
 	@echo "agreement      tokens that bf16 and int8 share with float32 on clips"
@@ -312,4 +320,4 @@ help:
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib tests preload lint check checkheaders checksymbols fate bench quality agreement asan install uninstall clean distclean help
+.PHONY: all lib tests preload lint check checkheaders checksymbols fate fate-asan fate-valgrind bench quality agreement asan install uninstall clean distclean help

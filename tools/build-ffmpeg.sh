@@ -7,6 +7,7 @@
 #
 # usage: tools/build-ffmpeg.sh [--with-ffmpeg-src=DIR] [--configure-only]
 #        DIR: an FFmpeg source tree, 5.1 to 9.0; it is copied, not changed
+#        MAGVIT_CFLAGS: more compiler flags for the filters
 #        --configure-only: stop before compiling, which is all that build-preload.sh needs
 #
 # The machine's apt configuration is read, never changed: source indexes go to
@@ -144,6 +145,7 @@ fi
 for program in ffmpeg ffprobe; do
     [ ! -f $program ] || [ $program -nt "$build/libmagvit.a" ] || rm -f $program ${program}_g
 done
+export MAGVIT_CFLAGS="${MAGVIT_CFLAGS:-}"
 if ! make -q ffmpeg ffprobe > /dev/null 2>&1; then
     echo "building FFmpeg (a few minutes the first time)"
     make -j"${JOBS:-$(nproc 2> /dev/null || echo 2)}" ffmpeg ffprobe > make.log 2>&1 || {
