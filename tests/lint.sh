@@ -41,7 +41,7 @@ text_files() {
     while read -r file; do
         case $file in
         build/*|tests/fate/ref/*|*/__pycache__/*|config.h|config.mak) ;;
-        *.c|*.h|*.glsl|*.py|*.sh|*.awk|*.md|*.toml|*.yml|*.pov|*.inc|configure|*Makefile|.githooks/*|CHANGELOG)
+        *.c|*.h|*.glsl|*.py|*.sh|*.awk|*.md|*.toml|*.yml|*.pov|*.inc|*.texi|configure|*Makefile|.githooks/*|CHANGELOG)
             if test -f "$file" && ! test -L "$file"; then echo "$file"; fi ;;
         esac
     done

@@ -67,7 +67,7 @@ download() {
 
 mkdir -p "$sources" "$build/ffmpeg"
 # a tree that holds other patches than today's cannot be patched again
-patches=$(cat "$root"/patches/*.patch | cksum)
+patches=$(cat "$root"/patches/*.patch "$root"/patches/*.texi "$root/patches/apply.sh" | cksum)
 for tree in "$sources/given" "$sources/distribution"; do
     [ "$(cat "$tree/patches.cksum" 2> /dev/null)" = "$patches" ] || rm -rf "$tree"
 done
