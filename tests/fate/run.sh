@@ -111,6 +111,7 @@ values() { od -An -v -tu1 "$1" | tr -s ' ' '\n' | sort -u | grep -c .; }
 . "$fate/inpaint.sh"
 . "$fate/errors.sh"
 . "$fate/elsewhere.sh"
+. "$fate/tree.sh"
 
 # ---------------------------------------------------------------- run
 
