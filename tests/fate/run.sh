@@ -60,9 +60,11 @@ stamps() {
     timeout 300 "$FFPROBE" -v error -f lavfi -show_entries stream=width,height,time_base,r_frame_rate \
         -of compact=p=0 "$1,$2" || return
     ff -f lavfi -i "$1" -vf "$2,metadata=print:file=-" -fps_mode passthrough -f null - | awk '
-        /^frame:/             { if (n++) print line; line = $2 }
-        /generated=|window=/  { sub(/^lavfi.magvit./, ""); line = line " " $0 }
-        END                   { if (n) print line }'
+        function flush()            { if (n++) print line made window; line = made = window = "" }
+        /^frame:/                   { flush(); line = $2 }
+        /^lavfi.magvit.generated=/  { made = " " substr($0, 14) } # in which order depends on the release
+        /^lavfi.magvit.window=/     { window = " " substr($0, 14) }
+        END                         { flush() }'
 }
 
 # with_reference NAME: standard input equals the reference

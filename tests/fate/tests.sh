@@ -145,7 +145,7 @@ test_interp_scd() {
     # what was found before counts
     md5 "$clip" "magvit_interp=factor=4:scd=none:$opts" > "$tmp/b" &&
     md5 "$clip" "scdet=threshold=10,magvit_interp=factor=4:$opts" > "$tmp/c" &&
-    md5 "$clip" "scdet=threshold=100,magvit_interp=factor=4:$opts" > "$tmp/d" &&
+    md5 "$clip" "scdet,metadata=delete:key=lavfi.scd.time,magvit_interp=factor=4:$opts" > "$tmp/d" &&
     md5 "$clip" "select=gte(scene\,0),magvit_interp=factor=4:$opts" > "$tmp/e" &&
     md5 "$clip" "scdet=threshold=10,magvit_interp=factor=4:scd=none:$opts" > "$tmp/f" &&
     md5 "$clip" "magvit_interp=factor=4:scd_threshold=100:$opts" > "$tmp/g" || return 1
@@ -482,12 +482,19 @@ test_reconfigure() {
     ff -f lavfi -i "$(source 32x32 2 7 yuvj420p)" -c:v mjpeg "$tmp/a.mkv" &&
     ff -f lavfi -i "$(source 48x24 2 7 yuvj420p)" -c:v mjpeg "$tmp/b.mkv" || return 1
     printf 'file a.mkv\nfile b.mkv\n' > "$tmp/list"
-    # size changes in mid-stream: ffmpeg sets up the graph again and drops what was in it, frames 5 and 6
+    # size changes in mid-stream: ffmpeg sets up the graph again and drops what was in it, frames 5 and 6; that of 9.0 also
+    # what waits before it, as it takes every frame that it can get before it asks for one: how many those are is chance
     ff -f concat -i "$tmp/list" -vf scale=32:32 -fps_mode passthrough -f framemd5 "$tmp/in.md5" &&
     ff -f concat -i "$tmp/list" -vf "scale=32:32,magvit_interp=factor=3:$opts" -fps_mode passthrough -f framemd5 "$tmp/out.md5" || return 1
     for i in in out; do sed -n 's/^0,.*, *//p' "$tmp/$i.md5" > "$tmp/$i"; done
-    sed 6,7d "$tmp/in" > "$tmp/expected"; every 3 "$tmp/out" > "$tmp/known"
-    count "new graph" 36 "$tmp/out" && same "known frames" "$tmp/expected" "$tmp/known" || return 1
+    every 3 "$tmp/out" > "$tmp/known"
+    left=5
+    if [ "$("$FFMPEG" -version | sed -n 's/^libavfilter *\([0-9]*\)\..*/\1/p')" -ge 12 ]; then
+        left=$(($(lines "$tmp/known") - 7))
+        [ "$left" -ge 1 ] && [ "$left" -le 5 ] || note "new graph: $left frames before it" || return 1
+    fi
+    sed "$((left + 1)),7d" "$tmp/in" > "$tmp/expected"
+    count "new graph" $((3 * left + 21)) "$tmp/out" && same "known frames" "$tmp/expected" "$tmp/known" || return 1
     # one graph: scale takes any size, and nothing is lost
     ff -reinit_filter 0 -f concat -i "$tmp/list" -vf "scale=32:32:eval=frame,magvit_interp=factor=3:$opts" -fps_mode passthrough -f framemd5 "$tmp/out.md5" || return 1
     sed -n 's/^0,.*, *//p' "$tmp/out.md5" > "$tmp/out"; every 3 "$tmp/out" > "$tmp/known"
