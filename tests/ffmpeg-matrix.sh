@@ -85,7 +85,7 @@ for given; do
     case $result in
     ok)      passed=$((passed + 1)) ;;
     skipped) skipped=$((skipped + 1)) ;;
-    *)       failed=$((failed + 1)); grep -A 20 '^not ok ' "$log" | head -n 60 | sed 's/^\(# \)*/# /'; echo "# see $log" ;;
+    *)       failed=$((failed + 1)); awk '/^not ok/ { bad = 1 } /^(ok|1\.\.)/ { bad = 0 } bad' "$log" | sed 's/^\(# \)*/# /'; echo "# see $log" ;;
     esac
 done
 sum="$passed passed, $failed failed"
