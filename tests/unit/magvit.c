@@ -80,8 +80,8 @@ static void test_open_errors(void)
     s.backend = 9;
     expect_open(&s, MAGVIT_ERR(EINVAL), "backend is 9");
     s = settings(TINY);
-    s.precision = 4;
-    expect_open(&s, MAGVIT_ERR(EINVAL), "precision is 4, must be in [0,3]");
+    s.precision = 5;
+    expect_open(&s, MAGVIT_ERR(EINVAL), "precision is 5, must be in [0,4]");
     s = settings(TINY);
     s.precision = MAGVIT_PRECISION_BF16;
     expect_open(&s, MAGVIT_ERR(ENOTSUP), "precision is bf16, must be auto or f32 for the ref backend");
