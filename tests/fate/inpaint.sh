@@ -73,7 +73,7 @@ changes() {
 }
 
 # odd SIZE FRAMES FORMAT: a source of that very size; testsrc2 rounds it to whole chroma samples
-odd() { echo "$(source 256x192 10 "$2" "$3"),crop=${1%x*}:${1#*x}:40:30:exact=1"; }
+odd() { echo "$(source 96x72 10 "$2" "$3"),crop=${1%x*}:${1#*x}:40:30:exact=1"; }
 
 # raw SOURCE FILTER [INPUT...]: in.raw and out.raw, the second through the filter
 raw() {
