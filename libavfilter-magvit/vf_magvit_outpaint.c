@@ -106,7 +106,7 @@ static int eval(AVFilterContext *ctx, const char *name, const char *expr, int ma
 
 static int round_down(int value, int shift)
 {
-    return value >> shift << shift;
+    return (value >> shift) * (1 << shift); // also of negative values
 }
 
 static int eval_place(AVFilterContext *ctx, int *x, int *y)

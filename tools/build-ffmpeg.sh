@@ -104,7 +104,7 @@ set -- --cc="$cc" $asm --disable-everything --disable-autodetect --disable-doc -
     --disable-network --disable-ffplay --enable-zlib --enable-version3 \
     --enable-libmagvit --pkg-config-flags=--static \
     --enable-filter=magvit_inpaint,magvit_interp,magvit_outpaint,magvit_predict,magvit_src \
-    --enable-protocol=file,pipe --enable-indev=lavfi \
+    --enable-protocol=file,pipe,fd --enable-indev=lavfi \
     --enable-decoder=h264,hevc,mpeg1video,mpeg2video,mpeg4,vp8,vp9,mjpeg,png,ffv1,ffvhuff,huffyuv \
     --enable-decoder=prores,dnxhd,utvideo,bmp,ppm,pgm,pam,rawvideo,wrapped_avframe \
     --enable-decoder=aac,ac3,mp2,mp3,opus,vorbis,flac,pcm_s16le,pcm_s24le,pcm_f32le \
