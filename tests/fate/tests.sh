@@ -639,8 +639,8 @@ test_info_line() {
     [ "$(grep -c 'MiB, workspace' "$tmp/err")" = 1 ] || note "the model is opened $(grep -c 'MiB, workspace' "$tmp/err") times"
 }
 
-# peak SOURCE FILTER: KiB that ffmpeg held at most
-peak() { ff -v info -benchmark -f lavfi -i "$1" -vf "$2" -f null - 2>&1 | tee "$tmp/log" | sed -n 's/.*maxrss=\([0-9]*\)kB.*/\1/p'; }
+# peak SOURCE FILTER: KiB that ffmpeg held at most, "kB" of FFmpeg 5
+peak() { ff -v info -benchmark -f lavfi -i "$1" -vf "$2" -f null - 2>&1 | tee "$tmp/log" | sed -n 's/.*maxrss=\([0-9]*\)[kK]i*B.*/\1/p'; }
 
 test_memory() {
     # ten times as many frames take as much
