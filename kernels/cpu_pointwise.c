@@ -82,50 +82,22 @@ void mgv_cpu_act(float *x, size_t n, enum MgvAct act)
 /** Floats between a function and its rounding: compilers make vector code of either, but not of both in one loop. */
 #define BLOCK 256
 
-MGV_CLONES static void silu_bf16(uint16_t *restrict y, const float *restrict x, size_t n)
-{
-    float block[BLOCK];
-
-    for (size_t len; n; n -= len, x += len, y += len) {
-        len = MGV_MIN(n, BLOCK);
-#pragma omp simd
-        for (size_t i = 0; i < len; i++)
-            block[i] = mgv_siluf(x[i]);
-#pragma omp simd
-        for (size_t i = 0; i < len; i++)
-            y[i] = mgv_bf16(block[i]);
-    }
-}
-
-MGV_CLONES static void gelu_bf16(uint16_t *restrict y, const float *restrict x, size_t n)
-{
-    float block[BLOCK];
-
-    for (size_t len; n; n -= len, x += len, y += len) {
-        len = MGV_MIN(n, BLOCK);
-#pragma omp simd
-        for (size_t i = 0; i < len; i++)
-            block[i] = mgv_geluf(x[i]);
-#pragma omp simd
-        for (size_t i = 0; i < len; i++)
-            y[i] = mgv_bf16(block[i]);
-    }
-}
-
 void mgv_cpu_act_bf16(uint16_t *restrict y, const float *restrict x, size_t n, enum MgvAct act)
 {
+    float block[BLOCK];
+
 #if MGV_AVX512
     if (mgv_avx512()) {
         mgv_avx512_act(y, x, n, act);
         return;
     }
 #endif
-    if (act == MGV_ACT_SILU)
-        silu_bf16(y, x, n);
-    else if (act == MGV_ACT_GELU_TANH)
-        gelu_bf16(y, x, n);
-    else
-        narrow(y, x, n);
+    for (size_t len; n; n -= len, x += len, y += len) {
+        len = MGV_MIN(n, BLOCK);
+        memcpy(block, x, len * sizeof(*block));
+        mgv_cpu_act(block, len, act);
+        narrow(y, block, len);
+    }
 }
 
 /* In lanes, because compilers keep the order of one maximum for the sake of NaN. */

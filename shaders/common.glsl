@@ -119,6 +119,15 @@ vec4 activate(uint act, vec4 x)
     return vec4(activate(act, x.x), activate(act, x.y), activate(act, x.z), activate(act, x.w));
 }
 
+/* First push constants of products y = act(A B + bias), A [rows,depth], B [depth,columns]. */
+#define PRODUCT                                                      \
+    In x, x1, x2;                                                    \
+    In b;                                                            \
+    Floats bias;                                                     \
+    Out o;                                                           \
+    uint rows, depth, columns, ldb;                                  \
+    float scale; /* of B, which is stored divided by it */
+
 /* Number of this workgroup: long rows of them are folded, for a dimension may not have more than 65535. */
 uint group_index()
 {

@@ -9,12 +9,7 @@
 #include "common.glsl"
 
 layout(push_constant, std430) uniform Push {
-    In x, x1, x2;
-    In b;
-    Floats bias;
-    Out o;
-    uint rows, depth, columns, ldb;
-    float scale; // of W, which is stored divided by it
+    PRODUCT
     uint channels;
     int T, H, W;
 };
