@@ -620,6 +620,30 @@ void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque)
     exec->tap_opaque = opaque;
 }
 
+typedef struct Share {
+    const MgvDevice *dev;
+    int nb_parts;
+    MgvPartFn *fn;
+    void *opaque;
+} Share;
+
+static int share_parts(void *arg)
+{
+    const Share *s = arg;
+
+#if CONFIG_OPENMP
+#pragma omp parallel for num_threads(s->dev->threads) schedule(dynamic)
+#endif
+    for (int part = 0; part < s->nb_parts; part++)
+        s->fn(s->opaque, part);
+    return 0;
+}
+
+void mgv_host_share(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque)
+{
+    mgv_host_call(dev, share_parts, &(Share){ dev, nb_parts, fn, opaque });
+}
+
 void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work)
 {
     int i;
@@ -651,6 +675,7 @@ const MgvBackend mgv_backend_ref = {
     .run      = mgv_host_run,
     .read     = mgv_host_read,
     .tap      = mgv_host_tap,
+    .share    = mgv_host_share,
     .memory   = mgv_host_memory,
 };
 
@@ -698,6 +723,7 @@ const MgvBackend mgv_backend_cpu = {
     .run      = mgv_host_run,
     .read     = mgv_host_read,
     .tap      = mgv_host_tap,
+    .share    = mgv_host_share,
     .memory   = mgv_host_memory,
 };
 #endif

@@ -122,6 +122,7 @@ int mgv_host_write(MgvExec *exec, MgvT tensor, const void *data, size_t size);
 int mgv_host_run(MgvExec *exec);
 int mgv_host_read(MgvExec *exec, MgvT tensor, void *data, size_t size);
 void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque);
+void mgv_host_share(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque);
 void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work);
 
 /** Run fn(arg) on the device's worker thread and wait for it. @return what fn returns */

@@ -28,7 +28,6 @@
 #include "libmagvit/common.h"
 #include "libmagvit/plan.h"
 
-typedef struct MgvDevice MgvDevice; ///< backend's own: engine, worker thread, VkDevice
 typedef struct MgvExec MgvExec;     ///< backend's own: one compiled plan
 
 /** Called after each op with its output, host memory, [N,T,H,W,C]. A negative return stops the run with that code. */
@@ -111,6 +110,8 @@ typedef struct MgvBackend {
     int (*read)(MgvExec *exec, MgvT tensor, void *data, size_t size);
     /** fn NULL: off. */
     void (*tap)(MgvExec *exec, MgvTapFn *fn, void *opaque);
+    /** Call fn once for each part, on the device's threads; optional. Not from a tap. */
+    void (*share)(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque);
     /** Bytes of prepared weights and of activations. */
     void (*memory)(const MgvExec *exec, size_t *weights, size_t *work);
 

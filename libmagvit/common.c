@@ -303,3 +303,13 @@ void mgv_sha256(char hex[65], const void *data, size_t size)
     for (i = 0; i < 8; i++)
         snprintf(hex + 8 * i, 9, "%08x", h[i]);
 }
+
+void mgv_share_parts(const MgvTeam *team, int nb, MgvPartFn *fn, void *opaque)
+{
+    if (team && team->share) {
+        team->share(team->device, nb, fn, opaque);
+        return;
+    }
+    for (int part = 0; part < nb; part++)
+        fn(opaque, part);
+}

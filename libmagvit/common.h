@@ -177,4 +177,18 @@ void mgv_sha256(char hex[65], const void *data, size_t size);
 /** Test switch: 1 = no instructions made for it. */
 extern int mgv_plain_sha;
 
+typedef struct MgvDevice MgvDevice; ///< a backend's own: engine, worker thread, VkDevice
+
+/** Called once for each part, in any order and from any of a team's threads. */
+typedef void MgvPartFn(void *opaque, int part);
+
+/** Threads that share parts of a work, as MgvBackend.share does. */
+typedef struct MgvTeam {
+    void (*share)(MgvDevice *device, int nb_parts, MgvPartFn *fn, void *opaque); ///< NULL: there are none
+    MgvDevice *device;
+} MgvTeam;
+
+/** Do all parts; team NULL, or without share: on the caller's thread. */
+void mgv_share_parts(const MgvTeam *team, int nb_parts, MgvPartFn *fn, void *opaque);
+
 #endif /* MAGVIT_COMMON_H */

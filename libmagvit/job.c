@@ -158,6 +158,7 @@ static int run_job_locked(const Model *m, MgvJob *job)
 {
     MagvitContext *ctx = m->ctx;
     const MgvConfig *c = &ctx->config;
+    const MgvTeam team = { ctx->backend->share, ctx->device };
     Run run = { m, job, NULL };
     MgvSamplerParams sp = m->sampler;
     double start = mgv_time(), encoded, sampled;
@@ -168,7 +169,7 @@ static int run_job_locked(const Model *m, MgvJob *job)
     sp.window = job->word;
     RET(encode_condition(ctx, job));
     encoded = mgv_time();
-    RET(mgv_sampler_run(&sp, ctx->cond, step_logits, &run, ctx->codes));
+    RET(mgv_sampler_run(&sp, ctx->cond, &team, step_logits, &run, ctx->codes));
     sampled = mgv_time();
     RET(mgv_context_decode(ctx, ctx->codes, m->known_pixels ? job->clip : NULL, job->known, job->out,
                            error_level(m)));

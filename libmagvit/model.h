@@ -185,10 +185,12 @@ typedef int MgvLogitsFn(void *opaque, int step, const int32_t *tokens, float *lo
 /**
  * Masked decoding.
  * @param cond [N] condition token z~_i, or -1 where nothing is known; never NULL
+ * @param team threads to draw with, may be NULL: the result is the same
  * @param out  receives [N] codes
  * @return 0, the callback's error, MAGVIT_ERROR_DEVICE for logits that are not finite, MAGVIT_ERR(ENOMEM)
  */
-int mgv_sampler_run(const MgvSamplerParams *sp, const int32_t *cond, MgvLogitsFn *fn, void *opaque, int32_t *out);
+int mgv_sampler_run(const MgvSamplerParams *sp, const int32_t *cond, const MgvTeam *team, MgvLogitsFn *fn, void *opaque,
+                    int32_t *out);
 
 /**
  * What mgv_sampler_run() does whatever the logits are, for loops elsewhere.

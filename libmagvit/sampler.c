@@ -46,16 +46,27 @@ typedef struct Candidate {
     int token;
 } Candidate;
 
+/* Tokens are drawn in as many parts, so that threads can share them. */
+#define NB_PARTS 32
+
 typedef struct Sampler {
     const MgvSamplerParams *sp;
     const int32_t *cond;
     int32_t *cur;        /* [N] input tokens, -1: [MASK] */
+    int32_t *drawn;      /* [N] the caller's */
     uint8_t *unknown;    /* [N] */
     float *logits;       /* [N,codes] */
-    float *row;          /* [codes] logits of one token after temperature and filters */
-    float *sorted;       /* [codes] */
+    float *rows;         /* [NB_PARTS,2,codes] logits of a token after temperature and filters; they sorted */
     Candidate *ranking;  /* [N] */
+    double *score;       /* [N] */
+    int step, last;      /* last: nothing will be ranked */
+    int bad[NB_PARTS];   /* a logit was not finite */
 } Sampler;
+
+/* What one part works with. */
+typedef struct Scratch {
+    float *row, *sorted;
+} Scratch;
 
 void mgv_rng_block(uint32_t out[4], uint64_t seed, uint32_t window, uint32_t step, uint32_t token, uint32_t lane)
 {
@@ -149,9 +160,8 @@ static int descending(const void *a, const void *b)
 }
 
 /* Logit that the k-th likeliest code has, or at which the cumulative probability first reaches p. */
-static float filter_threshold(Sampler *s)
+static float filter_threshold(const Scratch *s, const MgvSamplerParams *sp)
 {
-    const MgvSamplerParams *sp = s->sp;
     double sum = 0, cumulative = 0;
 
     memcpy(s->sorted, s->row, sp->codes * sizeof(*s->sorted));
@@ -212,11 +222,9 @@ static float gumbel_bound(uint32_t x)
  * ties. Codes that the bound of their noise cannot lift to the top are skipped,
  * which changes nothing but the time.
  */
-static int draw_code(Sampler *s, uint32_t step, uint32_t token)
+static int draw_code(const Scratch *s, const MgvSamplerParams *sp, const float *l, uint32_t step, uint32_t token)
 {
     const float most = gumbel_bound(UINT32_MAX);
-    const MgvSamplerParams *sp = s->sp;
-    const float *l = s->logits + (size_t)token * sp->codes;
     int best = argmax(l, sp->codes);
     uint32_t r[4];
     float best_value;
@@ -226,7 +234,7 @@ static int draw_code(Sampler *s, uint32_t step, uint32_t token)
     for (int j = 0; j < sp->codes; j++)
         s->row[j] = l[j] / (float)sp->temperature;
     if (sp->top_k > 0 || sp->top_p < 1) {
-        const float threshold = filter_threshold(s);
+        const float threshold = filter_threshold(s, sp);
         for (int j = 0; j < sp->codes; j++)
             if (s->row[j] < threshold)
                 s->row[j] = LOGIT_MASKED;
@@ -326,72 +334,98 @@ int mgv_sampler_passes(const MgvSamplerParams *sp, int *masked, double *noise)
     return sp->steps;
 }
 
-/* Fix the most confident draws in cur, give the others their condition token back. */
-static void remask(Sampler *s, int step, const int32_t *drawn, int nb_unknown, int n)
+/* Score of a draw in the ranking: how sure it is, and noise. */
+static double rank(const Sampler *s, const float *logits, int token)
 {
     const MgvSamplerParams *sp = s->sp;
-    const double noise = ranking_noise(sp, step);
-    int k = 0;
+    uint32_t r[4];
 
-    for (int i = 0; i < sp->tokens; i++) {
-        uint32_t r[4];
-        if (!s->unknown[i])
-            continue;
-        mgv_rng_block(r, sp->seed, sp->window, step, i, LANE_CHOICE);
-        s->ranking[k].score = log_probability(s->logits + (size_t)i * sp->codes, sp->codes, drawn[i]) +
-                              noise * mgv_rng_gumbel(mgv_rng_uniform(r[0]));
-        s->ranking[k++].token = i;
-    }
-    qsort(s->ranking, nb_unknown, sizeof(*s->ranking), by_score);
-    for (k = 0; k < nb_unknown; k++) {
-        const int i = s->ranking[k].token;
-        s->unknown[i] = k < n;
-        s->cur[i]     = k < n ? s->cond[i] : drawn[i];
+    mgv_rng_block(r, sp->seed, sp->window, s->step, token, LANE_CHOICE);
+    return log_probability(logits, sp->codes, s->drawn[token]) +
+           ranking_noise(sp, s->step) * mgv_rng_gumbel(mgv_rng_uniform(r[0]));
+}
+
+/* Draw and score the unknown tokens of a part. */
+static void draw_part(void *opaque, int part)
+{
+    Sampler *s = opaque;
+    const MgvSamplerParams *sp = s->sp;
+    const int end = (int)((int64_t)sp->tokens * (part + 1) / NB_PARTS);
+    const Scratch scratch = { s->rows + (size_t)2 * part * sp->codes, s->rows + (size_t)(2 * part + 1) * sp->codes };
+
+    for (int i = (int)((int64_t)sp->tokens * part / NB_PARTS); i < end; i++) {
+        const float *l = s->logits + (size_t)i * sp->codes;
+
+        if (!all_finite(l, sp->codes)) {
+            s->bad[part] = 1;
+            return;
+        }
+        s->drawn[i] = s->unknown[i] ? draw_code(&scratch, sp, l, s->step, i) : s->cur[i];
+        if (s->unknown[i] && !s->last)
+            s->score[i] = rank(s, l, i);
     }
 }
 
-static int decode(Sampler *s, MgvLogitsFn *fn, void *opaque, int32_t *out)
+/* Fix the most confident draws in cur, give the n others their condition token back. */
+static void remask(Sampler *s, int n)
+{
+    int nb = 0;
+
+    for (int i = 0; i < s->sp->tokens; i++)
+        if (s->unknown[i])
+            s->ranking[nb++] = (Candidate){ s->score[i], i };
+    qsort(s->ranking, nb, sizeof(*s->ranking), by_score);
+    for (int k = 0; k < nb; k++) {
+        const int i = s->ranking[k].token;
+        s->unknown[i] = k < n;
+        s->cur[i]     = k < n ? s->cond[i] : s->drawn[i];
+    }
+}
+
+static int decode(Sampler *s, const MgvTeam *team, MgvLogitsFn *fn, void *opaque)
 {
     const MgvSamplerParams *sp = s->sp;
     int nb_unknown = sp->tokens;
 
     memcpy(s->cur, s->cond, sp->tokens * sizeof(*s->cur));
     memset(s->unknown, 1, sp->tokens);
-    for (int step = 0; step < sp->steps; step++) {
-        int n, ret = fn(opaque, step, s->cur, s->logits);
+    for (s->step = 0; s->step < sp->steps; s->step++) {
+        int n, ret = fn(opaque, s->step, s->cur, s->logits);
         if (ret < 0)
             return ret;
-        if (!all_finite(s->logits, (size_t)sp->tokens * sp->codes))
-            return MAGVIT_ERROR_DEVICE;
-        for (int i = 0; i < sp->tokens; i++)
-            out[i] = s->unknown[i] ? draw_code(s, step, i) : s->cur[i];
-        n = step + 1 < sp->steps ? nb_masked(sp, step, nb_unknown) : 0;
-        if (n < 1)
+        n = s->step + 1 < sp->steps ? nb_masked(sp, s->step, nb_unknown) : 0;
+        s->last = n < 1;
+        mgv_share_parts(team, NB_PARTS, draw_part, s);
+        for (int part = 0; part < NB_PARTS; part++)
+            if (s->bad[part])
+                return MAGVIT_ERROR_DEVICE;
+        if (s->last)
             break;
-        remask(s, step, out, nb_unknown, n);
+        remask(s, n);
         nb_unknown = n;
     }
     return 0;
 }
 
-int mgv_sampler_run(const MgvSamplerParams *sp, const int32_t *cond, MgvLogitsFn *fn, void *opaque, int32_t *out)
+int mgv_sampler_run(const MgvSamplerParams *sp, const int32_t *cond, const MgvTeam *team, MgvLogitsFn *fn, void *opaque,
+                    int32_t *out)
 {
-    Sampler s = { sp, cond, NULL, NULL, NULL, NULL, NULL, NULL };
+    Sampler s = { .sp = sp, .cond = cond, .drawn = out };
     int ret = MAGVIT_ERR(ENOMEM);
 
     s.cur     = mgv_calloc(sp->tokens, sizeof(*s.cur));
     s.unknown = mgv_calloc(sp->tokens, sizeof(*s.unknown));
     s.logits  = mgv_calloc((size_t)sp->tokens * sp->codes, sizeof(*s.logits));
-    s.row     = mgv_calloc(sp->codes, sizeof(*s.row));
-    s.sorted  = mgv_calloc(sp->codes, sizeof(*s.sorted));
+    s.rows    = mgv_calloc((size_t)2 * NB_PARTS * sp->codes, sizeof(*s.rows));
     s.ranking = mgv_calloc(sp->tokens, sizeof(*s.ranking));
-    if (s.cur && s.unknown && s.logits && s.row && s.sorted && s.ranking)
-        ret = decode(&s, fn, opaque, out);
+    s.score   = mgv_calloc(sp->tokens, sizeof(*s.score));
+    if (s.cur && s.unknown && s.logits && s.rows && s.ranking && s.score)
+        ret = decode(&s, team, fn, opaque);
     mgv_freep(&s.cur);
     mgv_freep(&s.unknown);
     mgv_freep(&s.logits);
-    mgv_freep(&s.row);
-    mgv_freep(&s.sorted);
+    mgv_freep(&s.rows);
     mgv_freep(&s.ranking);
+    mgv_freep(&s.score);
     return ret;
 }

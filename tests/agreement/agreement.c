@@ -266,7 +266,7 @@ static int decode(Test *t, int net, int task, int drawn, int judge, int32_t *out
     };
     Run run = { t, &t->net[net], task, judge };
 
-    return mgv_sampler_run(&sp, t->cond, step, &run, out);
+    return mgv_sampler_run(&sp, t->cond, NULL, step, &run, out);
 }
 
 static int judge_task(Test *t, int task, const float *clip)

@@ -93,7 +93,7 @@ static int replay_case(const MgvSafetensors *st, int i, Replay *r, const int32_t
         r->cur    = cur;
         r->failed = 0;
         snprintf(label, sizeof(label), "sampler case %d (%s, %d steps)", i, schedule, sp.steps);
-        failed = mgv_sampler_run(&sp, start, replay_logits, r, out) < 0 || r->failed ||
+        failed = mgv_sampler_run(&sp, start, NULL, replay_logits, r, out) < 0 || r->failed ||
                  golden_compare_i32(label, out, ids, r->tokens);
         printf("%s: %s\n", label, failed ? "differs" : "agrees");
     }

@@ -72,7 +72,7 @@ static int run(const MgvSamplerParams *sp, const int32_t *cond, Fake *f, int32_t
     memset(f, 0, sizeof(*f));
     f->cond    = cond;
     f->fail_at = -1;
-    return mgv_sampler_run(sp, cond, fake_logits, f, out);
+    return mgv_sampler_run(sp, cond, NULL, fake_logits, f, out);
 }
 
 /* Known answers of the Random123 distribution for philox4x32-10. */
@@ -250,21 +250,50 @@ static void test_determinism(void)
     CU_ASSERT_NOT_EQUAL(memcmp(a, b, sizeof(a)), 0);
 }
 
+/* A device whose threads take the parts in another order, and need a call of the device to do so. */
+static void share_backwards(MgvDevice *device, int nb_parts, MgvPartFn *fn, void *opaque)
+{
+    ++*(int *)device;
+    for (int part = nb_parts - 1; part >= 0; part--)
+        fn(opaque, part);
+}
+
+static void test_team(void)
+{
+    int32_t cond[N], one[N], shared[N];
+    int calls = 0;
+    const MgvTeam team = { share_backwards, (MgvDevice *)&calls }, alone = { NULL, NULL };
+    MgvSamplerParams sp = params(12);
+    Fake f;
+
+    for (int i = 0; i < N; i++)
+        cond[i] = i % 3 ? -1 : i % CODES;
+    CU_ASSERT_EQUAL(run(&sp, cond, &f, one), 0);
+    f.steps = 0;
+    CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, &team, fake_logits, &f, shared), 0);
+    CU_ASSERT_EQUAL(calls, 12);
+    CU_ASSERT_EQUAL(memcmp(one, shared, sizeof(one)), 0);
+    memset(shared, 0, sizeof(shared));
+    f.steps = 0;
+    CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, &alone, fake_logits, &f, shared), 0);
+    CU_ASSERT_EQUAL(memcmp(one, shared, sizeof(one)), 0);
+}
+
 static void test_errors(void)
 {
     int32_t cond[N] = { 0 }, out[N];
     const MgvSamplerParams sp = params(12);
     Fake f = { .cond = cond, .fail_at = 3 };
 
-    CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, fake_logits, &f, out), MAGVIT_ERR(ECANCELED));
+    CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, NULL, fake_logits, &f, out), MAGVIT_ERR(ECANCELED));
     f = (Fake){ .cond = cond, .fail_at = -1, .poison = NAN };
-    CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, fake_logits, &f, out), MAGVIT_ERROR_DEVICE);
+    CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, NULL, fake_logits, &f, out), MAGVIT_ERROR_DEVICE);
     f = (Fake){ .cond = cond, .fail_at = -1, .poison = INFINITY };
-    CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, fake_logits, &f, out), MAGVIT_ERROR_DEVICE);
+    CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, NULL, fake_logits, &f, out), MAGVIT_ERROR_DEVICE);
     for (int k = 1; k <= 6; k++) {
         mgv_alloc_fail_at = k;
         f = (Fake){ .cond = cond, .fail_at = -1 };
-        CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, fake_logits, &f, out), MAGVIT_ERR(ENOMEM));
+        CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, NULL, fake_logits, &f, out), MAGVIT_ERR(ENOMEM));
     }
     mgv_alloc_fail_at = 0;
 }
@@ -281,6 +310,7 @@ CU_ErrorCode add_sampler_suite(void)
         { "greedy, top-k 1 and top-p 0 agree", test_greedy },
         { "draws follow softmax", test_distribution },
         { "same numbers, same tokens", test_determinism },
+        { "same tokens from a team", test_team },
         { "errors", test_errors },
         { NULL, NULL }
     };

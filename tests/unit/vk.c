@@ -348,7 +348,7 @@ static void sample(const MgvBackend *b, enum MagvitPrecision precision, const Mo
     CU_ASSERT_EQUAL_FATAL(b->compile(&s.exec, dev, s.p), 0);
     s.ids    = mgv_calloc(m->c.length, sizeof(*s.ids));
     s.logits = mgv_calloc((size_t)m->c.length * m->c.codebook_size, sizeof(*s.logits));
-    CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, sampled_logits, &s, out), 0);
+    CU_ASSERT_EQUAL(mgv_sampler_run(&sp, cond, NULL, sampled_logits, &s, out), 0);
     mgv_freep(&s.ids);
     mgv_freep(&s.logits);
     b->free(&s.exec);

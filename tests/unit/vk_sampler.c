@@ -214,7 +214,7 @@ static int compare(Pair *p, MgvLoop *loop, MgvSamplerParams sp, double guidance)
     for (int i = 0; i < SAMPLES; i++) {
         h = (Host){ .t = &p->host, .s = &list[i], .guidance = (float)guidance };
         sp.window = list[i].window;
-        CU_ASSERT_EQUAL_FATAL(mgv_sampler_run(&sp, cond[i], host_logits, &h, want), 0);
+        CU_ASSERT_EQUAL_FATAL(mgv_sampler_run(&sp, cond[i], NULL, host_logits, &h, want), 0);
         for (int k = 0; k < TOKENS; k++)
             differ += codes[i][k] != want[k];
     }
