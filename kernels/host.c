@@ -23,8 +23,6 @@
  * in their kernel tables.
  */
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,17 +35,6 @@
 #endif
 
 #define MAX_THREADS 256
-
-typedef struct MgvWorker {
-    pthread_t thread;
-    pthread_mutex_t caller;  ///< held by the caller whose job runs
-    pthread_mutex_t lock;    ///< guards what follows
-    pthread_cond_t changed;
-    int (*fn)(void *arg);    ///< job to do, NULL: none
-    void *arg;
-    int ret;
-    int quit;
-} MgvWorker;
 
 /** Forms of a tensor in memory. Inputs and outputs are the plan's own, the rest is the device's while a plan runs. */
 enum { OWN, F32, BF16, NB_FORMS };
@@ -70,93 +57,6 @@ struct MgvExec {
     MgvTapFn *tap;
     void *tap_opaque;
 };
-
-static void *worker_main(void *arg)
-{
-    MgvWorker *w = arg;
-
-    pthread_mutex_lock(&w->lock);
-    while (!w->quit) {
-        if (w->fn) {
-            pthread_mutex_unlock(&w->lock);
-            w->ret = w->fn(w->arg);
-            pthread_mutex_lock(&w->lock);
-            w->fn = NULL;
-            pthread_cond_broadcast(&w->changed);
-        } else {
-            pthread_cond_wait(&w->changed, &w->lock);
-        }
-    }
-    pthread_mutex_unlock(&w->lock);
-    return NULL;
-}
-
-int mgv_host_call(MgvDevice *dev, int (*fn)(void *arg), void *arg)
-{
-    MgvWorker *w = dev->worker;
-    int ret;
-
-    if (pthread_equal(pthread_self(), w->thread))
-        return fn(arg);
-    pthread_mutex_lock(&w->caller);
-    pthread_mutex_lock(&w->lock);
-    w->fn  = fn;
-    w->arg = arg;
-    pthread_cond_broadcast(&w->changed);
-    while (w->fn)
-        pthread_cond_wait(&w->changed, &w->lock);
-    ret = w->ret;
-    pthread_mutex_unlock(&w->lock);
-    pthread_mutex_unlock(&w->caller);
-    return ret;
-}
-
-/* The program's signal handlers run on its own threads, not on ours. */
-static int start_thread(MgvWorker *w)
-{
-    sigset_t all, old;
-    int err;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    err = pthread_create(&w->thread, NULL, worker_main, w);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return err;
-}
-
-static int worker_start(MgvDevice *dev)
-{
-    MgvWorker *w = mgv_calloc(1, sizeof(*w));
-    int err;
-
-    if (!w) {
-        mgv_err(dev->log, "worker thread: out of memory");
-        return MAGVIT_ERR(ENOMEM);
-    }
-    pthread_mutex_init(&w->caller, NULL);
-    pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->changed, NULL);
-    err = start_thread(w);
-    if (err) {
-        mgv_err(dev->log, "worker thread: %s", strerror(err));
-        mgv_freep(&w);
-        return MAGVIT_ERROR_DEVICE;
-    }
-    dev->worker = w;
-    return 0;
-}
-
-static void worker_stop(MgvWorker *w)
-{
-    pthread_mutex_lock(&w->lock);
-    w->quit = 1;
-    pthread_cond_broadcast(&w->changed);
-    pthread_mutex_unlock(&w->lock);
-    pthread_join(w->thread, NULL);
-    pthread_cond_destroy(&w->changed);
-    pthread_mutex_destroy(&w->lock);
-    pthread_mutex_destroy(&w->caller);
-}
 
 /* These settings are the worker's own. The size that a team really has may be less than asked. */
 static int set_up_teams(void *arg)
@@ -203,7 +103,7 @@ int mgv_host_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogge
     if (!CONFIG_OPENMP)
         dev->threads = 1;
     mgv_ref_kernels(dev->kernels);
-    RET(worker_start(dev));
+    RET(mgv_worker_start(dev));
     RET(mgv_host_call(dev, set_up_teams, dev));
     snprintf(dev->description, sizeof(dev->description), "plain C, %d thread%s", dev->threads, dev->threads > 1 ? "s" : "");
     *out = dev;
@@ -217,9 +117,7 @@ void mgv_host_close(MgvDevice **dev)
 {
     if (!*dev)
         return;
-    if ((*dev)->worker)
-        worker_stop((*dev)->worker);
-    mgv_freep(&(*dev)->worker);
+    mgv_worker_stop(*dev);
     mgv_freep(&(*dev)->arena);
     mgv_freep(dev);
 }

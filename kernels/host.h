@@ -125,6 +125,9 @@ void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque);
 void mgv_host_share(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque);
 void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work);
 
+/** The device's worker thread. start: a line and an error code if it cannot; stop: nothing if there is none. */
+int mgv_worker_start(MgvDevice *dev);
+void mgv_worker_stop(MgvDevice *dev);
 /** Run fn(arg) on the device's worker thread and wait for it. @return what fn returns */
 int mgv_host_call(MgvDevice *dev, int (*fn)(void *arg), void *arg);
 
