@@ -194,6 +194,11 @@ static int add_cpu(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void 
     const float *a = in[0];
     float *y = out;
 
+    if (o->rows && o->priv) {
+        for (int64_t r = mgv_share(o->out.w, job, nb_jobs); r < mgv_share(o->out.w, job + 1, nb_jobs); r++)
+            sum(y + r * o->out.c, a + r * o->out.c, (const float *)o->priv + (int64_t)o->rows[r] * o->out.c, o->out.c);
+        return 0;
+    }
     for (int64_t i = mgv_share(n, job, nb_jobs), next; i < end; i = next) {
         next = o->priv ? MGV_MIN(end, (i / sample + 1) * sample) : end;
         sum(y + i, a + i, o->priv ? (const float *)o->priv + i % sample : (const float *)in[1] + i, next - i);

@@ -35,7 +35,7 @@
 /* ---- rows ---- */
 
 /** Multiply-accumulates of a tile to aim for; the rows of a tile lie between the limits. */
-#define TILE_MACS 16e6
+#define TILE_MACS 8e6
 #define MIN_ROWS  32
 #define MAX_ROWS  512
 /** Rows come in multiples of this: with AMX, 61 rows take ten times as long as 64. */
@@ -161,6 +161,7 @@ void mgv_dnnl_rows_free(MgvDnnlRows **rows)
 
 typedef struct RowsRun {
     const MgvDnnlRows *r;
+    int64_t rows; ///< that are wanted, of r->rows
     const float *x;
     float *y;
 } RowsRun;
@@ -210,12 +211,12 @@ static int rows_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const RowsRun *run = arg;
     const MgvDnnlRows *r = run->r;
-    const int64_t first = (int64_t)tile * r->tile, n = MGV_MIN(r->tile, r->rows - first);
+    const int64_t first = (int64_t)tile * r->tile, n = MGV_MIN(r->tile, run->rows - first);
     char *scratch = (char *)o->scratch + thread * r->thread_bytes;
     MgvInt8Row row[MAX_ROWS];
     const void *x = rows_in(o, run, first, n, scratch, row);
     float *y = run->y && !o->norm ? run->y + first * r->cout : (float *)(scratch + r->x_bytes);
-    int status = mgv_dnnl_execute(n < r->tile ? r->last : r->whole, thread, x, r->weights, r->bias,
+    int status = mgv_dnnl_execute(r->rows - first < r->tile ? r->last : r->whole, thread, x, r->weights, r->bias,
                                   r->y_bf16 ? (void *)(o->out16 + first * r->cout) : y,
                                   scratch + r->x_bytes + r->y_bytes);
 
@@ -229,9 +230,9 @@ static int rows_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 
 int mgv_dnnl_rows_run(const MgvKernelOp *o, const MgvDnnlRows *r, const float *x, float *y)
 {
-    RowsRun run = { r, x, y };
+    RowsRun run = { r, o->rows ? o->out.w : r->rows, x, y };
 
-    return mgv_dnnl_tiles(o, "matmul", r->nb_tiles, rows_tile, &run);
+    return mgv_dnnl_tiles(o, "matmul", (int)((run.rows + r->tile - 1) / r->tile), rows_tile, &run);
 }
 
 /* ---- linear ---- */
@@ -407,6 +408,7 @@ static int attention_prepare(MgvKernelOp *o)
 typedef struct AttentionRun {
     const float *in[3]; ///< queries, keys, values
     float *out;
+    int nb_tiles;       ///< of a head
 } AttentionRun;
 
 static char *packed_head(const MgvKernelOp *o, int64_t head)
@@ -423,12 +425,12 @@ static char *thread_scratch(const MgvKernelOp *o, int thread)
     return (char *)o->scratch + a->packed_bytes + thread * a->thread_bytes;
 }
 
-/** Offset of the first token of a head, heads counted through all samples. */
-static int64_t head_offset(const MgvKernelOp *o, int head)
+/** Offset of the first of a sample's tokens in a head, heads counted through all samples. */
+static int64_t head_offset(const MgvKernelOp *o, int tokens, int head)
 {
     const int heads = o->op->u.attention.heads;
 
-    return head / heads * (int64_t)o->out.w * o->out.c + head % heads * (o->out.c / heads);
+    return head / heads * (int64_t)tokens * o->out.c + head % heads * (o->out.c / heads);
 }
 
 /** Rows of one head of an input, one behind the other in the type of the products. */
@@ -451,11 +453,11 @@ static void gather(void *dst, const MgvKernelOp *o, const AttentionRun *run, int
 static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Attention *a = o->priv;
-    const int d = o->out.c / o->op->u.attention.heads, tokens = o->out.w;
+    const int d = o->out.c / o->op->u.attention.heads, tokens = o->in[1].w;
     const size_t row = d * (a->bf16 ? sizeof(uint16_t) : sizeof(float));
     char *plain = thread_scratch(o, thread), *packed = packed_head(o, tile / 2);
 
-    gather(plain, o, arg, 1 + tile % 2, head_offset(o, tile / 2), tokens);
+    gather(plain, o, arg, 1 + tile % 2, head_offset(o, tokens, tile / 2), tokens);
     memset(plain + tokens * row, 0, (a->keys - tokens) * row);
     return mgv_dnnl_execute(tile % 2 ? a->pack_values : a->pack_keys, thread, plain, NULL, NULL,
                             tile % 2 ? packed + a->key_bytes : packed,
@@ -466,7 +468,7 @@ static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 static void softmax(const MgvKernelOp *o, float *scores, uint16_t *weights, float *inv, int queries)
 {
     const Attention *a = o->priv;
-    const int tokens = o->out.w;
+    const int tokens = o->in[1].w;
     const float scale = 1.0f / sqrtf((float)(o->out.c / o->op->u.attention.heads));
 
     for (int i = 0; i < queries; i++) {
@@ -497,10 +499,10 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Attention *a = o->priv;
     const AttentionRun *run = arg;
-    const int tokens = o->out.w, head = tile / a->nb_tiles, first = tile % a->nb_tiles * a->tile;
-    const int queries = MGV_MIN(a->tile, tokens - first);
-    const Products *p = queries < a->tile ? &a->last : &a->whole;
-    const int64_t at = head_offset(o, head) + (int64_t)first * o->out.c;
+    const int head = tile / run->nb_tiles, first = tile % run->nb_tiles * a->tile;
+    const int queries = MGV_MIN(a->tile, o->out.w - first);
+    const Products *p = o->in[1].w - first < a->tile ? &a->last : &a->whole;
+    const int64_t at = head_offset(o, o->out.w, head) + (int64_t)first * o->out.c;
     const char *packed = packed_head(o, head);
     float *scores = (float *)thread_scratch(o, thread), inv[MAX_QUERIES];
     uint16_t *weights = (uint16_t *)((char *)scores + a->score_bytes);
@@ -524,11 +526,11 @@ static int attention_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN]
 {
     const Attention *a = o->priv;
     const int heads = o->out.n * o->op->u.attention.heads;
-    AttentionRun run = { { in[0], in[1], in[2] }, out };
+    AttentionRun run = { { in[0], in[1], in[2] }, out, (o->out.w + a->tile - 1) / a->tile };
     int ret = mgv_dnnl_tiles(o, "reorder", 2 * heads, pack_tile, &run);
 
     (void)job, (void)nb_jobs;
-    return ret < 0 ? ret : mgv_dnnl_tiles(o, "matmul", heads * a->nb_tiles, attention_tile, &run);
+    return ret < 0 ? ret : mgv_dnnl_tiles(o, "matmul", heads * run.nb_tiles, attention_tile, &run);
 }
 
 const MgvKernel mgv_attention_dnnl = {

@@ -54,6 +54,8 @@ struct MgvExec {
     size_t own_size;
     size_t shared_size[NB_WAYS], scratch_bytes; ///< of the device's arena: tensors, and behind them scratch
     size_t grown;            ///< by how much the device's arena had to grow
+    int32_t *rows;           ///< positions that are computed, NULL: all
+    int nb_rows;
     MgvTapFn *tap;
     void *tap_opaque;
 };
@@ -137,20 +139,36 @@ float *mgv_host_weight(MgvKernelOp *o, int i)
     return w;
 }
 
-static void set_up_op(MgvExec *exec, MgvKernelOp *o, const MgvOp *op)
+static int is_row(MgvShape s)
+{
+    return s.n == 1 && s.t == 1 && s.h == 1;
+}
+
+static void set_shapes(MgvKernelOp *o, const MgvExec *exec)
 {
     const MgvTensorInfo *tensors = exec->plan->tensors;
-    int i;
 
+    o->rows = exec->rows;
+    o->out  = tensors[o->op->out].shape;
+    if (o->rows)
+        o->out.w = exec->nb_rows;
+    for (int i = 0; i < MGV_MAX_IN; i++) {
+        if (o->op->in[i] < 0)
+            continue;
+        o->in[i] = tensors[o->op->in[i]].shape;
+        if (o->rows && (o->op->type != MGV_OP_ATTENTION || i == 0))
+            o->in[i].w = exec->nb_rows;
+    }
+}
+
+static void set_up_op(MgvExec *exec, MgvKernelOp *o, const MgvOp *op)
+{
     o->kernel = &exec->dev->kernels[op->type];
     o->plan   = exec->plan;
     o->op     = op;
     o->dev    = exec->dev;
     o->log    = exec->dev->log;
-    o->out    = tensors[op->out].shape;
-    for (i = 0; i < MGV_MAX_IN; i++)
-        if (op->in[i] >= 0)
-            o->in[i] = tensors[op->in[i]].shape;
+    set_shapes(o, exec);
 }
 
 static int no_memory(const MgvDevice *dev, const MgvPlan *plan, size_t bytes, const char *what)
@@ -307,6 +325,26 @@ fail:
     return ret;
 }
 
+/* Bytes of a row of keys or values in the form that the kernel reads. */
+static size_t kept_row(const MgvKernelOp *o, int k)
+{
+    return o->in[k].c * (o->in_bf16 >> k & 1 ? sizeof(uint16_t) : sizeof(float));
+}
+
+/* All rows are computed again. */
+static int forget(void *arg)
+{
+    MgvExec *exec = arg;
+
+    mgv_freep(&exec->rows);
+    for (int i = 0; i < exec->nb_ops; i++) {
+        for (int k = 1; k < MGV_MAX_IN; k++)
+            mgv_freep(&exec->ops[i].kept[k]);
+        set_shapes(&exec->ops[i], exec);
+    }
+    return 0;
+}
+
 static int unprepare_ops(void *arg)
 {
     MgvExec *exec = arg;
@@ -374,13 +412,23 @@ void mgv_host_free(MgvExec **exec)
 {
     if (!*exec)
         return;
+    mgv_host_call((*exec)->dev, forget, *exec);
     mgv_host_call((*exec)->dev, unprepare_ops, *exec);
     mgv_freep(&(*exec)->ops);
     mgv_freep(&(*exec)->last);
     for (int way = 0; way < NB_WAYS; way++)
         mgv_freep(&(*exec)->form[way][OWN]);
     mgv_freep(&(*exec)->own);
+    mgv_freep(&(*exec)->rows);
     mgv_freep(exec);
+}
+
+/* Bytes of the rows of a tensor that are computed. */
+static size_t size_of(const MgvExec *exec, MgvT tensor)
+{
+    const MgvTensorInfo *t = &exec->plan->tensors[tensor];
+
+    return exec->rows ? t->size / t->shape.w * exec->nb_rows : t->size;
 }
 
 /* Where an input or output lies, NULL with one line if it is none, or of another size. */
@@ -390,7 +438,7 @@ static uint8_t *find_data(const MgvExec *exec, MgvT tensor, size_t size, const M
     int i;
 
     for (i = 0; i < nb; i++)
-        if (list[i] == tensor && p->tensors[tensor].size == size)
+        if (list[i] == tensor && size_of(exec, tensor) == size)
             return exec->own + exec->form[SINGLE][OWN][tensor].offset;
     mgv_err(exec->dev->log, "%s: tensor %d of %zu bytes is not one of %d inputs or outputs", p->name, tensor, size, nb);
     return NULL;
@@ -468,6 +516,16 @@ static int call_tap(const MgvExec *exec, int op, const void *out)
     return ret;
 }
 
+/* New rows of keys or values go into what is kept. @return all of them */
+static void *keep(const MgvKernelOp *o, int k, const void *new)
+{
+    const size_t bytes = kept_row(o, k);
+
+    for (int i = 0; new && i < o->in[0].w; i++)
+        memcpy((uint8_t *)o->kept[k] + o->rows[i] * bytes, (const uint8_t *)new + i * bytes, bytes);
+    return new ? o->kept[k] : NULL;
+}
+
 /* Tell op i where everything lies, and run it up to op last. */
 static int run_ops(const MgvExec *exec, int way, int i, int last)
 {
@@ -478,6 +536,12 @@ static int run_ops(const MgvExec *exec, int way, int i, int last)
     for (int j = 0; j < MGV_MAX_IN; j++) {
         in[j] = locate_f32(exec, way, o->op->in[j]);
         o->in16[j] = locate(exec, way, o->op->in[j], BF16);
+    }
+    for (int k = 1; o->kept[1] && k < MGV_MAX_IN; k++) {
+        const void *all = keep(o, k, o->in16[k] ? (const void *)o->in16[k] : in[k]);
+
+        in[k]      = o->in16[k] ? NULL : all;
+        o->in16[k] = o->in16[k] ? all : NULL;
     }
     o->residual = last > i ? locate_f32(exec, way, added[added[0] == o->op->out]) : NULL;
     o->norm     = last > i + 1 ? &exec->ops[i + 2] : NULL;
@@ -510,6 +574,62 @@ fail:
 int mgv_host_run(MgvExec *exec)
 {
     return mgv_host_call(exec->dev, run_plan, exec);
+}
+
+typedef struct Selection {
+    MgvExec *exec;
+    const int32_t *rows;
+    int n;
+} Selection;
+
+static int keep_all(MgvExec *exec)
+{
+    const MgvPlan *p = exec->plan;
+    const int w = p->tensors[p->inputs[0]].shape.w;
+
+    exec->rows = mgv_calloc(w, sizeof(*exec->rows));
+    if (!exec->rows)
+        return no_memory(exec->dev, p, w * sizeof(*exec->rows), "positions");
+    for (int i = 0; i < exec->nb_ops; i++) {
+        MgvKernelOp *o = &exec->ops[i];
+
+        for (int k = 1; o->op->type == MGV_OP_ATTENTION && k < MGV_MAX_IN; k++) {
+            o->kept[k] = mgv_calloc(w, kept_row(o, k));
+            if (!o->kept[k])
+                return no_memory(exec->dev, p, w * kept_row(o, k), "keys and values");
+        }
+    }
+    return 0;
+}
+
+/* On the worker thread, so that no plan runs meanwhile. */
+static int select_rows(void *arg)
+{
+    const Selection *s = arg;
+    MgvExec *exec = s->exec;
+    int ret;
+
+    if (!s->n)
+        return forget(exec);
+    for (int x = 0; x < exec->plan->nb_tensors; x++)
+        if (!is_row(exec->plan->tensors[x].shape)) {
+            mgv_err(exec->dev->log, "%s: rows can only be selected of one sequence", exec->plan->name);
+            return MAGVIT_ERR(ENOTSUP);
+        }
+    if (!exec->rows && (ret = keep_all(exec)) < 0) {
+        forget(exec);
+        return ret;
+    }
+    exec->nb_rows = s->n;
+    memcpy(exec->rows, s->rows, s->n * sizeof(*exec->rows));
+    for (int i = 0; i < exec->nb_ops; i++)
+        set_shapes(&exec->ops[i], exec);
+    return 0;
+}
+
+int mgv_host_select(MgvExec *exec, const int32_t *rows, int n)
+{
+    return mgv_host_call(exec->dev, select_rows, &(Selection){ exec, rows, n });
 }
 
 void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque)
@@ -573,6 +693,7 @@ const MgvBackend mgv_backend_ref = {
     .run      = mgv_host_run,
     .read     = mgv_host_read,
     .tap      = mgv_host_tap,
+    .select   = mgv_host_select,
     .share    = mgv_host_share,
     .memory   = mgv_host_memory,
 };
@@ -621,6 +742,7 @@ const MgvBackend mgv_backend_cpu = {
     .run      = mgv_host_run,
     .read     = mgv_host_read,
     .tap      = mgv_host_tap,
+    .select   = mgv_host_select,
     .share    = mgv_host_share,
     .memory   = mgv_host_memory,
 };

@@ -74,10 +74,12 @@ struct MgvKernelOp {
     int writes_bf16;              ///< run() can round its output
     int out_f32, out_bf16;        ///< forms that run() shall write, known to prepare()
     unsigned in_bf16;             ///< bit i: in16[i] will be there, known to prepare()
+    const int32_t *rows;          ///< position of each of the out.w rows, NULL: all are computed; see mgv_host_select()
     unsigned fuses;               ///< declare() sets bit MGV_OP_*: run() can do such an op that follows: see below
     const MgvKernelOp *norm;      ///< the LAYER_NORM that run() does last, known to prepare(); NULL: none
     const float *residual;        ///< for run(): what the ADD that it does adds to its output, NULL: nothing
     const uint16_t *in16[MGV_MAX_IN]; ///< for run(): input i in bf16, NULL: only as float
+    void *kept[MGV_MAX_IN];       ///< ATTENTION, the executor's: keys and values of all positions, NULL without rows
     uint16_t *out16;              ///< for run(): where the output goes in bf16, or NULL
     size_t weight_bytes;          ///< what prepare() allocated for weights
     /** Scratch memory of scratch_bytes (set by prepare), shared by all ops of the plan, one for all jobs. */
@@ -89,6 +91,13 @@ struct MgvKernelOp {
  * Fused ops: an ADD that alone reads the output of a product, and a LAYER_NORM
  * that alone reads the sum, are done by the product's kernel while a tile of it
  * is in cache. The bits come out the same. A plan with a tap runs op by op.
+ */
+
+/*
+ * Selected rows: shapes have the number of rows that are computed, which lie
+ * one behind the other in every tensor, but keys and values of an attention,
+ * which are always all of them: kept by the executor, with the new rows put in.
+ * Memory is there for all rows, so kernels may compute more than are wanted.
  */
 
 typedef MgvKernel MgvKernelTable[MGV_OP_NB];
@@ -122,6 +131,7 @@ int mgv_host_write(MgvExec *exec, MgvT tensor, const void *data, size_t size);
 int mgv_host_run(MgvExec *exec);
 int mgv_host_read(MgvExec *exec, MgvT tensor, void *data, size_t size);
 void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque);
+int mgv_host_select(MgvExec *exec, const int32_t *rows, int n);
 void mgv_host_share(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque);
 void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work);
 

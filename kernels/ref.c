@@ -298,19 +298,19 @@ static void softmax_row(float *p, const float *q, const float *k, int w, int d, 
 
 static int attention_ref(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
 {
-    int w = o->out.w, c = o->out.c, heads = o->op->u.attention.heads, d = c / heads, j;
-    float *p = (float *)o->scratch + (size_t)job * w;
+    int w = o->out.w, keys = o->in[1].w, c = o->out.c, heads = o->op->u.attention.heads, d = c / heads, j;
+    float *p = (float *)o->scratch + (size_t)job * keys;
     size_t i, last;
 
     mgv_assert(nb_jobs <= o->dev->threads);
     for (slice((size_t)o->out.n * w * heads, job, nb_jobs, &i, &last); i < last; i++) {
-        size_t sample = i / heads / w * w * c, head = i % heads * d, at = i / heads * c + head;
+        size_t sample = i / heads / w * keys * c, head = i % heads * d, at = i / heads * c + head;
         const float *v = (const float *)in[2] + sample + head;
         float *y = (float *)out + at;
 
-        softmax_row(p, (const float *)in[0] + at, (const float *)in[1] + sample + head, w, d, c, 1.0f / sqrtf((float)d));
+        softmax_row(p, (const float *)in[0] + at, (const float *)in[1] + sample + head, keys, d, c, 1.0f / sqrtf((float)d));
         set_bias(y, NULL, d);
-        for (j = 0; j < w; j++)
+        for (j = 0; j < keys; j++)
             accumulate(y, p + j, v + (size_t)j * c, 1, d);
     }
     return 0;
@@ -320,10 +320,10 @@ static int attention_ref(const MgvKernelOp *o, const void *const in[MGV_MAX_IN],
 static int add_ref(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
 {
     const float *a = in[0], *rows = weight_of(o, 0), *b = rows ? rows : in[1];
-    size_t n = mgv_shape_elements(o->out), period = rows ? n / (size_t)o->out.n : n, i, last;
+    size_t n = mgv_shape_elements(o->out), period = rows ? n / (size_t)o->out.n : n, c = o->out.c, i, last;
 
     for (slice(n, job, nb_jobs, &i, &last); i < last; i++)
-        ((float *)out)[i] = a[i] + b[i % period];
+        ((float *)out)[i] = a[i] + b[o->rows && rows ? o->rows[i / c] * c + i % c : i % period];
     return 0;
 }
 

@@ -318,6 +318,7 @@ static void set_decoding(const FFMagvitFilter *s, MagvitParams *par)
     par->top_k              = s->top_k;
     par->top_p              = s->top_p;
     par->guidance           = s->guidance;
+    par->fast               = s->fast;
     par->seed               = s->seed;
 }
 

@@ -54,6 +54,7 @@ typedef struct FFMagvitFilter {
     int top_k;
     double top_p;
     double guidance;
+    int fast;
     int64_t seed;
     int64_t first_index;
     int scale;                  ///< enum MagvitScale
@@ -133,6 +134,7 @@ typedef struct FFMagvitFilter {
     { "top_k", "sample from that many likeliest codes, 0 for all", MAGVIT_OFFSET(top_k), AV_OPT_TYPE_INT, { .i64 = 0 }, 0, INT_MAX, MAGVIT_FLAGS }, \
     { "top_p", "sample from the likeliest codes of that total probability", MAGVIT_OFFSET(top_p), AV_OPT_TYPE_DOUBLE, { .dbl = 1 }, 0, 1, MAGVIT_FLAGS }, \
     { "guidance", "set the classifier-free guidance scale, 0 for none", MAGVIT_OFFSET(guidance), AV_OPT_TYPE_DOUBLE, { .dbl = 0 }, 0, 100, MAGVIT_FLAGS }, \
+    { "fast", "compute only tokens that are not yet decided", MAGVIT_OFFSET(fast), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, MAGVIT_FLAGS }, \
     { "seed", "set the random seed", MAGVIT_OFFSET(seed), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_RUNTIME_FLAGS }, \
     { "known_pixels", "show the given pixels to a decoder that can see them", MAGVIT_OFFSET(known_pixels), AV_OPT_TYPE_BOOL, { .i64 = 1 }, 0, 1, MAGVIT_FLAGS }, \
     { "max_memory", "refuse to start if more bytes would be needed, 0 for no limit", MAGVIT_OFFSET(max_memory), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \

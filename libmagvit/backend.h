@@ -110,6 +110,12 @@ typedef struct MgvBackend {
     int (*read)(MgvExec *exec, MgvT tensor, void *data, size_t size);
     /** fn NULL: off. */
     void (*tap)(MgvExec *exec, MgvTapFn *fn, void *opaque);
+    /**
+     * Sequences only, N = 1: later runs compute the n positions that rows lists in ascending order, and take the others'
+     * keys and values as they were last computed. Inputs and outputs have n rows then. First call: all positions.
+     * n 0: all again, what was kept is forgotten. Optional. ENOTSUP with a line for a plan of anything else.
+     */
+    int (*select)(MgvExec *exec, const int32_t *rows, int n);
     /** Call fn once for each part, on the device's threads; optional. Not from a tap. */
     void (*share)(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque);
     /** Bytes of prepared weights and of activations. */

@@ -48,6 +48,7 @@ struct MagvitContext {
 
     pthread_mutex_t lock; ///< guards exec and the buffers
     int32_t *ids;         ///< [length]
+    int32_t *rows;        ///< [length] positions of which they are
     float *logits;        ///< [length,codes]
     int32_t *codes, *cond; ///< [tokens]
     float *known;         ///< [T,H,W,4] decoder input, NULL if it has none

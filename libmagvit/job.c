@@ -40,6 +40,7 @@ typedef struct Model {
     double guidance;
     int class_id;
     int known_pixels;      ///< 0: the decoder is not shown them
+    int fast;              ///< tokens that are decided are not computed again
     enum MagvitFallback fallback;
 } Model;
 
@@ -62,6 +63,7 @@ typedef struct Run {
     const Model *model;
     MgvJob *job;
     float *uncond; ///< [tokens,codes] logits without condition; guidance only
+    uint8_t *active; ///< [tokens] 1: to be computed in the next step; fast only
 } Run;
 
 static enum MgvPrompt task_prompt(const Model *m, const MgvJob *job)
@@ -75,19 +77,57 @@ static enum MgvPrompt task_prompt(const Model *m, const MgvJob *job)
     }
 }
 
+static void set_prefix(MagvitContext *ctx, enum MgvPrompt prompt, int class_id)
+{
+    const MgvConfig *c = &ctx->config;
+
+    if (c->multi_task)
+        ctx->ids[0] = mgv_token_prompt(c, prompt);
+    ctx->ids[mgv_prefix_length(c) - 1] = mgv_token_class(c, class_id);
+}
+
 /** Run the transformer on ctx->ids, whose visual part is set, and take its visual logits. */
 static int run_transformer(MagvitContext *ctx, enum MgvPrompt prompt, int class_id, float *logits)
 {
     const MgvConfig *c = &ctx->config;
     int prefix = mgv_prefix_length(c), ret;
 
-    if (c->multi_task)
-        ctx->ids[0] = mgv_token_prompt(c, prompt);
-    ctx->ids[prefix - 1] = mgv_token_class(c, class_id);
+    set_prefix(ctx, prompt, class_id);
     RET(mgv_context_run(ctx, MGV_TRANSFORMER, "ids", ctx->ids, c->length * sizeof(*ctx->ids), "logits", ctx->logits,
                  (size_t)c->length * c->codebook_size * sizeof(*ctx->logits)));
     memcpy(logits, ctx->logits + (size_t)prefix * c->codebook_size,
            (size_t)mgv_nb_tokens(c) * c->codebook_size * sizeof(*logits));
+    return 0;
+
+fail:
+    return ret;
+}
+
+/**
+ * The same for the prefix and the active tokens alone: those whose id or whose logits are new since the step before.
+ * What the others give to their attention is what they gave when they were active last.
+ */
+static int run_active(Run *run, const int32_t *tokens, const uint8_t *unknown, float *logits)
+{
+    MagvitContext *ctx = run->model->ctx;
+    const MgvConfig *c = &ctx->config;
+    const int prefix = mgv_prefix_length(c), tokens_nb = mgv_nb_tokens(c), mask = mgv_token_mask(c);
+    const size_t row = c->codebook_size * sizeof(*logits);
+    int n = 0, ret;
+
+    for (; n < prefix; n++)
+        ctx->rows[n] = n;
+    for (int i = 0; i < tokens_nb; i++)
+        if (run->active[i]) {
+            ctx->rows[n]  = prefix + i;
+            ctx->ids[n++] = tokens[i] < 0 ? mask : tokens[i];
+        }
+    set_prefix(ctx, task_prompt(run->model, run->job), run->model->class_id);
+    RET(ctx->backend->select(ctx->exec[MGV_TRANSFORMER], ctx->rows, n));
+    RET(mgv_context_run(ctx, MGV_TRANSFORMER, "ids", ctx->ids, n * sizeof(*ctx->ids), "logits", ctx->logits, n * row));
+    for (int k = prefix; k < n; k++)
+        memcpy(logits + (size_t)(ctx->rows[k] - prefix) * c->codebook_size, ctx->logits + (size_t)k * c->codebook_size, row);
+    memcpy(run->active, unknown, tokens_nb);
     return 0;
 
 fail:
@@ -103,7 +143,7 @@ static void tell_progress(const MagvitContext *ctx, MgvProgress *p)
         mgv_verbose(&ctx->log, "%d of %d steps of the window, %.0f s", done, atomic_load(&p->total), p->told - p->start);
 }
 
-static int step_logits(void *opaque, int step, const int32_t *tokens, float *logits)
+static int step_logits(void *opaque, int step, const int32_t *tokens, const uint8_t *unknown, float *logits)
 {
     Run *run = opaque;
     MagvitContext *ctx = run->model->ctx;
@@ -114,6 +154,10 @@ static int step_logits(void *opaque, int step, const int32_t *tokens, float *log
 
     if (atomic_load(&run->job->progress->cancel))
         return MAGVIT_ERR(ECANCELED);
+    if (run->active) {
+        RET(run_active(run, tokens, unknown, logits));
+        goto done;
+    }
     for (int i = 0; i < n; i++)
         ids[i] = tokens[i] < 0 ? mask : tokens[i];
     RET(run_transformer(ctx, task_prompt(run->model, run->job), run->model->class_id, logits));
@@ -125,6 +169,7 @@ static int step_logits(void *opaque, int step, const int32_t *tokens, float *log
         for (size_t i = 0; i < (size_t)n * c->codebook_size; i++)
             logits[i] += scale * (logits[i] - run->uncond[i]);
     }
+done:
     tell_progress(ctx, run->job->progress);
     mgv_debug(&ctx->log, "step %d of %d", step + 1, run->model->sampler.steps);
     return 0;
@@ -154,18 +199,28 @@ static enum MagvitLogLevel error_level(const Model *m)
     return m->fallback == MAGVIT_FALLBACK_ERROR ? MAGVIT_LOG_ERROR : MAGVIT_LOG_VERBOSE;
 }
 
+static int is_fast(const Model *m)
+{
+    return m->fast && m->ctx->backend->select && m->guidance == 0;
+}
+
 static int run_job_locked(const Model *m, MgvJob *job)
 {
     MagvitContext *ctx = m->ctx;
     const MgvConfig *c = &ctx->config;
     const MgvTeam team = { ctx->backend->share, ctx->device };
-    Run run = { m, job, NULL };
+    Run run = { m, job, NULL, NULL };
     MgvSamplerParams sp = m->sampler;
     double start = mgv_time(), encoded, sampled;
     int ret;
 
     if (m->guidance > 0 && !(run.uncond = mgv_calloc(mgv_nb_tokens(c), c->codebook_size * sizeof(*run.uncond))))
         return MAGVIT_ERR(ENOMEM);
+    if (is_fast(m)) {
+        if (!(run.active = mgv_alloc(mgv_nb_tokens(c))))
+            return MAGVIT_ERR(ENOMEM);
+        memset(run.active, 1, mgv_nb_tokens(c));
+    }
     sp.window = job->word;
     RET(encode_condition(ctx, job));
     encoded = mgv_time();
@@ -177,6 +232,9 @@ static int run_job_locked(const Model *m, MgvJob *job)
               encoded - start, sp.steps, sampled - encoded, mgv_time() - sampled);
 
 fail:
+    if (run.active)
+        ctx->backend->select(ctx->exec[MGV_TRANSFORMER], NULL, 0);
+    mgv_freep(&run.active);
     mgv_freep(&run.uncond);
     return ret;
 }
@@ -402,6 +460,8 @@ static int check_decoding(const MagvitContext *ctx, const MagvitParams *p)
         return bad_number(ctx, "top_p", p->top_p, "1 together with top_k");
     if (!(p->guidance >= 0) || !isfinite(p->guidance))
         return bad_number(ctx, "guidance", p->guidance, "0 or more");
+    if (p->fast != 0 && p->fast != 1)
+        return bad_number(ctx, "fast", p->fast, "0 or 1");
     if (p->known_pixels != 0 && p->known_pixels != 1)
         return bad_number(ctx, "known_pixels", p->known_pixels, "0 or 1");
     snprintf(range, sizeof(range), "in [-1,%d]", c->num_classes - 1);
@@ -425,6 +485,7 @@ static int set_decoding(Model *m, MagvitContext *ctx, const MagvitParams *p)
         .guidance = p->guidance,
         .class_id = p->task == MAGVIT_TASK_GENERATE || p->task == MAGVIT_TASK_PREDICT ? p->class_id : -1,
         .known_pixels = p->known_pixels,
+        .fast     = p->fast,
         .fallback = p->fallback,
         .sampler  = {
             .tokens             = mgv_nb_tokens(c),
@@ -460,6 +521,7 @@ static int set_model(void *opaque, const MagvitParams *p, int *steps)
 
     q.task     = m->task; // what the session was opened with stays
     q.fallback = m->fallback;
+    q.fast     = m->fast;
     RET(check_decoding(m->ctx, &q));
     RET(set_decoding(&new, m->ctx, &q));
     *m     = new;
@@ -493,6 +555,8 @@ static int init_synth(MgvSynth *synth, const MagvitContext *ctx, const MagvitPar
         synth->memory += loop_bytes(ctx);
     } else if (p->guidance > 0)
         synth->memory += (int64_t)mgv_nb_tokens(c) * c->codebook_size * sizeof(float);
+    if (p->fast && ctx->backend->select) // keys and values
+        synth->memory += (int64_t)2 * c->layers * c->length * c->hidden * sizeof(float);
     RET(check_task(ctx, p->task));
     RET(check_decoding(ctx, p));
     return 0;
@@ -524,6 +588,8 @@ int magvit_session_open(MagvitSession **out, MagvitContext *ctx, const MagvitPar
     if (!(k = mgv_calloc(1, sizeof(*k))))
         RET(MAGVIT_ERR(ENOMEM));
     RET(set_decoding(&k->model, ctx, p));
+    if (p->fast && !is_fast(&k->model))
+        mgv_warn(&ctx->log, "fast is without effect %s", p->guidance > 0 ? "with guidance" : "on this backend");
     if (ctx->backend->loop_open)
         RET(open_loop(k));
     synth.opaque = k;

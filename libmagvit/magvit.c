@@ -232,6 +232,7 @@ static int alloc_buffers(MagvitContext *ctx)
     const MgvConfig *c = &ctx->config;
 
     ctx->ids    = mgv_calloc(c->length, sizeof(*ctx->ids));
+    ctx->rows   = mgv_calloc(c->length, sizeof(*ctx->rows));
     ctx->logits = mgv_calloc(c->length, c->codebook_size * sizeof(*ctx->logits));
     ctx->codes  = mgv_calloc(mgv_nb_tokens(c), sizeof(*ctx->codes));
     ctx->cond   = mgv_calloc(mgv_nb_tokens(c), sizeof(*ctx->cond));
@@ -243,7 +244,7 @@ static int alloc_buffers(MagvitContext *ctx)
     }
     if (c->known_pixels == MGV_KNOWN_GATED && !(ctx->gate = mgv_calloc(mgv_nb_pixels(c), sizeof(*ctx->gate))))
         return MAGVIT_ERR(ENOMEM);
-    return ctx->ids && ctx->logits && ctx->codes && ctx->cond ? 0 : MAGVIT_ERR(ENOMEM);
+    return ctx->ids && ctx->rows && ctx->logits && ctx->codes && ctx->cond ? 0 : MAGVIT_ERR(ENOMEM);
 }
 
 int magvit_open(MagvitContext **out, const MagvitSettings *settings)
@@ -298,6 +299,7 @@ void magvit_close(MagvitContext **out)
     mgv_safetensors_close(&ctx->st);
     mgv_freep(&ctx->path);
     mgv_freep(&ctx->ids);
+    mgv_freep(&ctx->rows);
     mgv_freep(&ctx->logits);
     mgv_freep(&ctx->codes);
     mgv_freep(&ctx->cond);

@@ -370,7 +370,15 @@ typedef struct MagvitParams {
      */
     int ahead;
 
-    uint8_t reserved[84];      ///< zero
+    /* decoding, more */
+    /**
+     * 1: compute in each decoding step only tokens that are not yet decided, and those that the step before decided; the
+     * keys and values of the others stay as they were. Less work for nearly the same picture. Without effect, with a
+     * warning, with guidance and on backends whose devices hold the loop (Vulkan). [0,1], default 0
+     */
+    int fast;
+
+    uint8_t reserved[80];      ///< zero
 } MagvitParams;
 
 /** Memory in bytes that a session takes at most, whatever the length of the stream. */

@@ -177,10 +177,11 @@ typedef struct MgvSamplerParams {
 
 /**
  * Logits for one step.
- * @param tokens [N] input tokens: code, or -1 for [MASK]
- * @param logits receives [N,codes]
+ * @param tokens  [N] input tokens: code, or -1 for [MASK]
+ * @param unknown [N] 1: to be drawn
+ * @param logits  receives [N,codes]; those of tokens that are not to be drawn are not used
  */
-typedef int MgvLogitsFn(void *opaque, int step, const int32_t *tokens, float *logits);
+typedef int MgvLogitsFn(void *opaque, int step, const int32_t *tokens, const uint8_t *unknown, float *logits);
 
 /**
  * Masked decoding.

@@ -356,12 +356,15 @@ static void draw_part(void *opaque, int part)
     for (int i = (int)((int64_t)sp->tokens * part / NB_PARTS); i < end; i++) {
         const float *l = s->logits + (size_t)i * sp->codes;
 
+        s->drawn[i] = s->cur[i];
+        if (!s->unknown[i])
+            continue;
         if (!all_finite(l, sp->codes)) {
             s->bad[part] = 1;
             return;
         }
-        s->drawn[i] = s->unknown[i] ? draw_code(&scratch, sp, l, s->step, i) : s->cur[i];
-        if (s->unknown[i] && !s->last)
+        s->drawn[i] = draw_code(&scratch, sp, l, s->step, i);
+        if (!s->last)
             s->score[i] = rank(s, l, i);
     }
 }
@@ -390,7 +393,7 @@ static int decode(Sampler *s, const MgvTeam *team, MgvLogitsFn *fn, void *opaque
     memcpy(s->cur, s->cond, sp->tokens * sizeof(*s->cur));
     memset(s->unknown, 1, sp->tokens);
     for (s->step = 0; s->step < sp->steps; s->step++) {
-        int n, ret = fn(opaque, s->step, s->cur, s->logits);
+        int n, ret = fn(opaque, s->step, s->cur, s->unknown, s->logits);
         if (ret < 0)
             return ret;
         n = s->step + 1 < sp->steps ? nb_masked(sp, s->step, nb_unknown) : 0;

@@ -81,6 +81,7 @@ static const char help_text[] =
     "  --choice-temperature T    noise of the ranking [the model's]\n"
     "  --top-k N, --top-p P      narrow the choice of codes [off]\n"
     "  --guidance S              classifier-free guidance [0]\n"
+    "  --fast                    compute only tokens that are not yet decided\n"
     "  --seed N                  random seed [0]\n"
     "  --scale MODE              auto, tile or fit [auto]\n"
     "  --tile-overlap N          pixels that neighbouring tiles share [32]\n"
@@ -95,7 +96,7 @@ static const char help_text[] =
 enum {
     OPT_MODEL = 256, OPT_BACKEND, OPT_DEVICE, OPT_THREADS, OPT_PRECISION, OPT_BATCH, OPT_QUIET, OPT_VERBOSE, OPT_FACTOR,
     OPT_FPS, OPT_FRAMES, OPT_COND_FRAMES, OPT_CLASS, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE,
-    OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN,
+    OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_FAST, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN,
     OPT_MOTION, OPT_AHEAD, OPT_MODE, OPT_SCD, OPT_SCD_THRESHOLD, OPT_DUP_THRESHOLD, OPT_MAX_MEMORY, OPT_FALLBACK,
     OPT_DEVICES, OPT_HELP
 };
@@ -112,7 +113,8 @@ static const struct option long_options[] = {
     { "steps", 1, NULL, OPT_STEPS },             { "schedule", 1, NULL, OPT_SCHEDULE },
     { "temperature", 1, NULL, OPT_TEMPERATURE }, { "choice-temperature", 1, NULL, OPT_CHOICE },
     { "top-k", 1, NULL, OPT_TOP_K },             { "top-p", 1, NULL, OPT_TOP_P },
-    { "guidance", 1, NULL, OPT_GUIDANCE },       { "seed", 1, NULL, OPT_SEED },
+    { "guidance", 1, NULL, OPT_GUIDANCE },       { "fast", 0, NULL, OPT_FAST },
+    { "seed", 1, NULL, OPT_SEED },
     { "scale", 1, NULL, OPT_SCALE },             { "tile-overlap", 1, NULL, OPT_TILE_OVERLAP },
     { "overlap", 1, NULL, OPT_OVERLAP },         { "known-pixels", 1, NULL, OPT_KNOWN },
     { "motion", 1, NULL, OPT_MOTION },               { "ahead", 1, NULL, OPT_AHEAD },
@@ -237,6 +239,7 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_TOP_K:        p->top_k = (int)parse_int("--top-k", v, 0, 1 << 18); break;
     case OPT_TOP_P:        p->top_p = parse_double("--top-p", v); break;
     case OPT_GUIDANCE:     p->guidance = parse_double("--guidance", v); break;
+    case OPT_FAST:         p->fast = 1; break;
     case OPT_SEED:         p->seed = (uint64_t)parse_int("--seed", v, 0, INT64_MAX); break;
     case OPT_SCALE:        p->scale = parse_name("--scale", v, scales); break;
     case OPT_TILE_OVERLAP: p->tile_overlap = (int)parse_int("--tile-overlap", v, 0, 4096); break;

@@ -237,13 +237,14 @@ static void compare_row(Count *n, const float *want, const float *got, int nb_co
     n->loss += want[a] - want[b];
 }
 
-static int step(void *opaque, int nb, const int32_t *tokens, float *logits)
+static int step(void *opaque, int nb, const int32_t *tokens, const uint8_t *unknown, float *logits)
 {
     const Run *run = opaque;
     Test *t = run->t;
     const int row = t->c.codebook_size;
     int ret = run_transformer(t, run->net, run->task, tokens, logits);
 
+    (void)unknown;
     (void)nb;
     for (int i = BF16; i < NB_NETS && run->judge && ret >= 0; i++) {
         if (!t->net[i].dev)

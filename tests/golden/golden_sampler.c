@@ -39,10 +39,11 @@ typedef struct Replay {
 } Replay;
 
 /* Input tokens of a step are those that Python had after the step before. */
-static int replay_logits(void *opaque, int step, const int32_t *tokens, float *logits)
+static int replay_logits(void *opaque, int step, const int32_t *tokens, const uint8_t *unknown, float *logits)
 {
     Replay *r = opaque;
 
+    (void)unknown;
     for (int i = 0; i < r->tokens && !r->failed; i++) {
         const int32_t want = step ? r->cur[(step - 1) * r->tokens + i] : r->start[i] < 0 ? r->mask_id : r->start[i];
         const int32_t got = tokens[i] < 0 ? r->mask_id : tokens[i];

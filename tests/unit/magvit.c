@@ -285,6 +285,58 @@ static void check_repair(const MagvitParams *p, uint8_t a[2][SIZE], uint8_t b[2]
     CU_ASSERT(differ > 0);
 }
 
+/*
+ * With fast all frames come, and nothing of it is left for the session after it. Two steps compute every token twice
+ * anyway, so that more of them are needed for a difference.
+ */
+static void test_fast(void)
+{
+    static const int frames[MAGVIT_TASK_NB] = { 4, 7, 2, 2, 5 };
+    MagvitContext *ctx = open_model(TINY);
+    uint8_t a[MAX_OUT][SIZE], b[MAX_OUT][SIZE];
+
+    for (int task = 0; task < MAGVIT_TASK_NB; task++) {
+        MagvitParams p = params(task);
+        MagvitMemory plain, fast;
+
+        if (task == MAGVIT_TASK_OUTPAINT) {
+            p.width  = W - 10;
+            p.height = H - 8;
+        }
+        for (int steps = 2; steps <= 6; steps += 4) {
+            p.steps = steps;
+            p.fast  = 0;
+            CU_ASSERT_EQUAL(run(ctx, &p, a), frames[task]);
+            CU_ASSERT_EQUAL(magvit_session_memory(ctx, &p, &plain), 0);
+            p.fast  = 1;
+            CU_ASSERT_EQUAL(run(ctx, &p, b), frames[task]);
+            CU_ASSERT_EQUAL(magvit_session_memory(ctx, &p, &fast), 0);
+            CU_ASSERT_EQUAL(!memcmp(a, b, (size_t)frames[task] * SIZE), steps == 2);
+            CU_ASSERT(fast.total > plain.total);
+            p.fast  = 0;
+            CU_ASSERT_EQUAL(run(ctx, &p, b), frames[task]);
+            CU_ASSERT_EQUAL(memcmp(a, b, (size_t)frames[task] * SIZE), 0);
+        }
+    }
+    magvit_close(&ctx);
+}
+
+static void test_fast_ignored(void)
+{
+    MagvitContext *ctx = open_model(TINY);
+    MagvitParams p = params(MAGVIT_TASK_INTERP);
+    MagvitSession *s;
+
+    p.fast     = 1;
+    p.guidance = 2;
+    unit_log_reset();
+    CU_ASSERT_EQUAL(magvit_session_open(&s, ctx, &p), 0);
+    CU_ASSERT_EQUAL(unit_lines, 1);
+    CU_ASSERT_STRING_EQUAL(unit_line, "fast is without effect with guidance");
+    magvit_session_close(&s);
+    magvit_close(&ctx);
+}
+
 /* A model that is only looked at says the same as one that is opened, and computes nothing. */
 static void test_describe_only(void)
 {
@@ -458,6 +510,7 @@ static void test_bad_decoding(void)
     EXPECT_BAD(top_k = -1, "top_k");
     EXPECT_BAD(top_p = 0, "top_p is 0, must be in (0,1]");
     EXPECT_BAD(guidance = -1, "guidance");
+    EXPECT_BAD(fast = 2, "fast is 2, must be 0 or 1");
     EXPECT_BAD(known_pixels = 2, "known_pixels is 2, must be 0 or 1");
     EXPECT_BAD(class_id = 1000, "class_id is 1000");
     EXPECT_BAD(width = 0, "width is 0");
@@ -497,6 +550,8 @@ CU_ErrorCode add_magvit_suite(void)
         { "model of the environment", test_environment },
         { "encode and decode", test_encode_decode },
         { "sessions of all tasks", test_sessions },
+        { "fast", test_fast },
+        { "fast with guidance", test_fast_ignored },
         { "decoder that sees known pixels", test_known_pixels },
         { "a model that is only looked at", test_describe_only },
         { "decoding set while running", test_set_decoding },

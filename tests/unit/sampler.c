@@ -39,11 +39,12 @@ typedef struct Fake {
     float poison;
 } Fake;
 
-static int fake_logits(void *opaque, int step, const int32_t *tokens, float *logits)
+static int fake_logits(void *opaque, int step, const int32_t *tokens, const uint8_t *unknown, float *logits)
 {
     Fake *f = opaque;
     uint64_t state = 7;
 
+    (void)unknown;
     if (step == f->fail_at)
         return MAGVIT_ERR(ECANCELED);
     CU_ASSERT_EQUAL(step, f->steps);
@@ -186,7 +187,7 @@ static void test_greedy(void)
     sp.temperature = 0;
     CU_ASSERT_EQUAL(run(&sp, cond, &f, out), 0);
     f.steps = 0;
-    fake_logits(&f, 0, cond, logits);
+    fake_logits(&f, 0, cond, NULL, logits);
     for (int i = 0; i < N; i++)
         for (int j = 0; j < CODES; j++)
             CU_ASSERT(logits[i * CODES + j] <= logits[i * CODES + out[i]]);
@@ -220,7 +221,7 @@ static void test_distribution(void)
         count[out[3]]++;
     }
     f.steps = 0;
-    fake_logits(&f, 0, cond, logits);
+    fake_logits(&f, 0, cond, NULL, logits);
     for (int j = 0; j < CODES; j++)
         sum += expected[j] = exp(logits[3 * CODES + j]);
     for (int j = 0; j < CODES; j++) {

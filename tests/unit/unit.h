@@ -40,6 +40,7 @@
     X(config) \
     X(tokenizer) \
     X(sampler) \
+    X(select) \
     X(image) \
     X(cond) \
     X(window) \

@@ -312,12 +312,13 @@ typedef struct Sampled {
     float *logits;
 } Sampled;
 
-static int sampled_logits(void *opaque, int step, const int32_t *tokens, float *logits)
+static int sampled_logits(void *opaque, int step, const int32_t *tokens, const uint8_t *unknown, float *logits)
 {
     Sampled *s = opaque;
     const int prefix = mgv_prefix_length(s->c), n = s->c->length - prefix;
     int ret;
 
+    (void)unknown;
     s->ids[0] = mgv_token_prompt(s->c, MGV_PROMPT_CLASS);
     s->ids[prefix - 1] = mgv_token_class(s->c, s->class_id);
     for (int i = 0; i < n; i++)

@@ -157,11 +157,12 @@ fail:
     return ret;
 }
 
-static int host_logits(void *opaque, int step, const int32_t *tokens, float *logits)
+static int host_logits(void *opaque, int step, const int32_t *tokens, const uint8_t *unknown, float *logits)
 {
     Host *h = opaque;
     int ret;
 
+    (void)unknown;
     RET(table_logits(h, h->s->prefix, tokens, 0, h->logits));
     memcpy(logits, h->logits + PREFIX * CODES, TOKENS * CODES * sizeof(*logits));
     if (h->guidance > 0) {
