@@ -40,17 +40,15 @@ MGV_INLINE uint16_t mgv_bf16(float x)
     return (uint16_t)(((bits + ((0x7fff + (bits >> 16 & 1)) & ~nan)) | (nan & 0x400000)) >> 16);
 }
 
-MGV_INLINE float mgv_siluf(float x)
+/** Both activations are x / (1 + exp(u)). 0.5 x (1 + tanh(v)) is x / (1 + exp(-2v)). */
+MGV_INLINE float mgv_silu_exponent(float x)
 {
-    return x / (1.0f + mgv_expf(-x));
+    return -x;
 }
 
-/** 0.5 x (1 + tanh(u)) is x / (1 + exp(-2u)). */
-MGV_INLINE float mgv_geluf(float x)
+MGV_INLINE float mgv_gelu_exponent(float x)
 {
-    const float u2 = x * (0x1.988454p0f + 0x1.2444fap-4f * x * x); // 2 sqrt(2/pi) (x + 0.044715 x^3)
-
-    return x / (1.0f + mgv_expf(-u2));
+    return -x * (0x1.988454p0f + 0x1.2444fap-4f * x * x); // -2 sqrt(2/pi) (x + 0.044715 x^3)
 }
 
 /** Is cpu_avx512.c compiled? Its functions may be called where mgv_avx512() says so. */

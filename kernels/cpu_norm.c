@@ -147,7 +147,8 @@ MGV_CLONES static void affine(float *restrict y, const float *restrict x, int64_
 
 static float act_of(float x, enum MgvAct act)
 {
-    return act == MGV_ACT_SILU ? mgv_siluf(x) : act == MGV_ACT_GELU_TANH ? mgv_geluf(x) : x;
+    return act == MGV_ACT_NONE ? x :
+           x / (1.0f + mgv_expf(act == MGV_ACT_SILU ? mgv_silu_exponent(x) : mgv_gelu_exponent(x)));
 }
 
 /** y = act((x - offset) * scale + bias) in bf16. */

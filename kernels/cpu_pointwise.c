@@ -57,30 +57,46 @@ void mgv_cpu_f32(float *restrict y, const uint16_t *restrict x, size_t n)
     widen(y, x, n);
 }
 
-MGV_CLONES static void silu(float *x, size_t n)
+/** Floats between a function and what follows it: compilers make vector code of either, but not of both in one loop. */
+#define BLOCK 256
+
+MGV_CLONES static void silu_exponentials(float *restrict e, const float *restrict x, size_t n)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++)
-        x[i] = mgv_siluf(x[i]);
+        e[i] = mgv_expf(mgv_silu_exponent(x[i]));
 }
 
-MGV_CLONES static void gelu(float *x, size_t n)
+MGV_CLONES static void gelu_exponentials(float *restrict e, const float *restrict x, size_t n)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++)
-        x[i] = mgv_geluf(x[i]);
+        e[i] = mgv_expf(mgv_gelu_exponent(x[i]));
 }
 
+MGV_CLONES static void divide(float *restrict x, const float *restrict e, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        x[i] /= 1.0f + e[i];
+}
+
+/* Where the limits of the exponential are in sight, compilers divide once for each case of them: hence two loops. */
 void mgv_cpu_act(float *x, size_t n, enum MgvAct act)
 {
-    if (act == MGV_ACT_SILU)
-        silu(x, n);
-    else if (act == MGV_ACT_GELU_TANH)
-        gelu(x, n);
-}
+    float e[BLOCK];
 
-/** Floats between a function and its rounding: compilers make vector code of either, but not of both in one loop. */
-#define BLOCK 256
+    if (act == MGV_ACT_NONE)
+        return;
+    for (size_t len; n; n -= len, x += len) {
+        len = MGV_MIN(n, BLOCK);
+        if (act == MGV_ACT_SILU)
+            silu_exponentials(e, x, len);
+        else
+            gelu_exponentials(e, x, len);
+        divide(x, e, len);
+    }
+}
 
 void mgv_cpu_act_bf16(uint16_t *restrict y, const float *restrict x, size_t n, enum MgvAct act)
 {
