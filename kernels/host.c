@@ -26,7 +26,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kernels/host.h"
+#include "kernels/exec.h"
 #if CONFIG_OPENMP
 #include <omp.h>
 #endif
@@ -35,30 +35,6 @@
 #endif
 
 #define MAX_THREADS 256
-
-/** Forms of a tensor in memory. Inputs and outputs are the plan's own, the rest is the device's while a plan runs. */
-enum { OWN, F32, BF16, NB_FORMS };
-/** Ways to run: op by op, which a tap needs, or fused ops in one. */
-enum { SINGLE, FUSED, NB_WAYS };
-
-typedef MgvTensorInfo *Forms[NB_FORMS]; ///< of the plan's tensors, one allocation; size 0: not in this form
-
-struct MgvExec {
-    MgvDevice *dev;
-    const MgvPlan *plan;
-    MgvKernelOp *ops;        ///< one for each of the plan's, nb_ops of them set up
-    int nb_ops;
-    int *last;               ///< of each op: the last of those that are fused with it, itself if none are
-    Forms form[NB_WAYS];
-    uint8_t *own;
-    size_t own_size;
-    size_t shared_size[NB_WAYS], scratch_bytes; ///< of the device's arena: tensors, and behind them scratch
-    size_t grown;            ///< by how much the device's arena had to grow
-    int32_t *rows;           ///< positions that are computed, NULL: all
-    int nb_rows;
-    MgvTapFn *tap;
-    void *tap_opaque;
-};
 
 /* These settings are the worker's own. The size that a team really has may be less than asked. */
 static int set_up_teams(void *arg)
@@ -171,132 +147,10 @@ static void set_up_op(MgvExec *exec, MgvKernelOp *o, const MgvOp *op)
     set_shapes(o, exec);
 }
 
-static int no_memory(const MgvDevice *dev, const MgvPlan *plan, size_t bytes, const char *what)
+int mgv_exec_no_memory(const MgvDevice *dev, const MgvPlan *plan, size_t bytes, const char *what)
 {
     mgv_err(dev->log, "%s: out of memory: %zu bytes for %s", plan->name, bytes, what);
     return MAGVIT_ERR(ENOMEM);
-}
-
-static int is_in(MgvT x, const MgvT *list, int nb)
-{
-    while (nb > 0 && list[nb - 1] != x)
-        nb--;
-    return nb > 0;
-}
-
-static int is_own(const MgvPlan *p, MgvT x)
-{
-    return is_in(x, p->inputs, p->nb_inputs) || is_in(x, p->outputs, p->nb_outputs);
-}
-
-/** Is op i + 1 of this type, and alone in reading what op i writes, and once? */
-static int feeds(const MgvPlan *p, int i, enum MgvOpType type)
-{
-    const MgvT x = p->ops[i].out;
-    int readers = 0;
-
-    if (i + 1 >= p->nb_ops || p->ops[i + 1].type != type || is_own(p, x))
-        return 0;
-    for (int j = 0; j < p->nb_ops; j++)
-        for (int k = 0; k < MGV_MAX_IN; k++)
-            readers += (p->ops[j].in[k] == x) * (j == i + 1 ? 1 : 2);
-    return readers == 1;
-}
-
-static void fuse_ops(MgvExec *exec)
-{
-    const MgvPlan *p = exec->plan;
-
-    for (int i = 0; i < exec->nb_ops; i++) {
-        MgvKernelOp *o = &exec->ops[i];
-
-        exec->last[i] = i;
-        if (!(o->fuses >> MGV_OP_ADD & 1) || !feeds(p, i, MGV_OP_ADD) || p->ops[i + 1].in[1] < 0)
-            continue;
-        exec->last[i] = i + 1;
-        if (!(o->fuses >> MGV_OP_LAYER_NORM & 1) || !feeds(p, i + 1, MGV_OP_LAYER_NORM))
-            continue;
-        exec->last[i] = i + 2;
-        o->norm = &exec->ops[i + 2];
-    }
-}
-
-/** Which forms a tensor needs: bf16 if an op would round it anyway and its writer can, float if anyone reads that. */
-static void tensor_forms(MgvExec *exec, MgvT x, Forms form)
-{
-    const size_t elements = mgv_shape_elements(exec->plan->tensors[x].shape);
-    const MgvKernelOp *writer = NULL;
-    const int own = is_own(exec->plan, x);
-    int floats = own, bf16 = 0;
-
-    for (int i = 0; i < exec->nb_ops; i++) {
-        const MgvKernelOp *o = &exec->ops[i];
-
-        if (o->op->out == x)
-            writer = o;
-        for (int k = 0; k < MGV_MAX_IN; k++)
-            if (o->op->in[k] == x)
-                *(o->reads_bf16 >> k & 1 ? &bf16 : &floats) = 1;
-    }
-    if (!writer || !writer->writes_bf16 || !bf16) {
-        floats = 1;
-        bf16 = 0;
-    }
-    form[OWN][x].size  = own ? elements * sizeof(float) : 0;
-    form[F32][x].size  = floats && !own ? elements * sizeof(float) : 0;
-    form[BF16][x].size = bf16 ? elements * sizeof(uint16_t) : 0;
-}
-
-/** What lies between fused ops has no form, and what the last of them writes lives from the first on. */
-static void fuse_forms(MgvExec *exec, Forms form)
-{
-    for (int i = 0; i < exec->nb_ops; i++) {
-        for (int j = i; j < exec->last[i]; j++)
-            for (int k = 0; k < NB_FORMS; k++)
-                form[k][exec->ops[j].op->out].size = 0;
-        for (int k = 0; exec->last[i] > i && k < NB_FORMS; k++)
-            form[k][exec->ops[exec->last[i]].op->out].first = i;
-    }
-}
-
-static void tell_forms(MgvKernelOp *o, Forms form)
-{
-    const MgvT out = o->op->out;
-
-    o->out_bf16 = form[BF16][out].size > 0;
-    o->out_f32  = form[OWN][out].size || form[F32][out].size;
-    for (int k = 0; k < MGV_MAX_IN; k++)
-        if (o->op->in[k] >= 0 && form[BF16][o->op->in[k]].size)
-            o->in_bf16 |= 1u << k;
-}
-
-static int choose_forms(MgvExec *exec)
-{
-    const MgvPlan *p = exec->plan;
-    const size_t n = p->nb_tensors, nb = NB_FORMS * n;
-    int ret = 0;
-
-    for (int way = 0; way < NB_WAYS && ret >= 0; way++) {
-        MgvTensorInfo **form = exec->form[way];
-
-        form[OWN] = mgv_calloc(nb, sizeof(*p->tensors));
-        if (!form[OWN])
-            return no_memory(exec->dev, p, nb * sizeof(*p->tensors), "tensors");
-        for (int k = 0; k < NB_FORMS; k++) {
-            form[k] = form[OWN] + k * n;
-            memcpy(form[k], p->tensors, n * sizeof(*p->tensors));
-        }
-        for (size_t x = 0; x < n; x++)
-            tensor_forms(exec, x, form);
-        if (way == FUSED)
-            fuse_forms(exec, form);
-        ret = mgv_layout(form[OWN], n, &exec->own_size);
-        if (ret >= 0)
-            ret = mgv_layout(form[F32], (NB_FORMS - F32) * n, &exec->shared_size[way]);
-    }
-    for (int i = 0; i < exec->nb_ops && ret >= 0; i++)
-        tell_forms(&exec->ops[i], exec->form[SINGLE]);
-    return ret < 0 ? no_memory(exec->dev, p, nb * sizeof(*p->tensors), "tensors") : 0;
 }
 
 /* On the worker thread: oneDNN objects belong to it. */
@@ -312,8 +166,7 @@ static int prepare_ops(void *arg)
         exec->nb_ops++;
         RET(o->kernel->declare ? o->kernel->declare(o) : 0);
     }
-    fuse_ops(exec);
-    RET(choose_forms(exec));
+    RET(mgv_exec_fuse(exec));
     for (i = 0; i < exec->nb_ops; i++) {
         MgvKernelOp *o = &exec->ops[i];
 
@@ -368,7 +221,7 @@ static int grow_arena(void *arg)
         return 0;
     arena = mgv_alloc(size);
     if (!arena)
-        return no_memory(dev, exec->plan, size, "activations");
+        return mgv_exec_no_memory(dev, exec->plan, size, "activations");
     mgv_freep(&dev->arena);
     exec->grown = size - dev->arena_size;
     dev->arena = arena;
@@ -380,7 +233,7 @@ static int alloc_memory(MgvExec *exec)
 {
     exec->own = mgv_calloc(exec->own_size, 1);
     if (!exec->own)
-        return no_memory(exec->dev, exec->plan, exec->own_size, "inputs and outputs");
+        return mgv_exec_no_memory(exec->dev, exec->plan, exec->own_size, "inputs and outputs");
     return mgv_host_call(exec->dev, grow_arena, exec);
 }
 
@@ -392,13 +245,13 @@ int mgv_host_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
     mgv_assert(plan->finished);
     *out = NULL;
     if (!exec)
-        return no_memory(dev, plan, sizeof(*exec), "a compiled plan");
+        return mgv_exec_no_memory(dev, plan, sizeof(*exec), "a compiled plan");
     exec->dev  = dev;
     exec->plan = plan;
     exec->ops  = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->ops));
     exec->last = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->last));
     if (!exec->ops || !exec->last)
-        RET(no_memory(dev, plan, plan->nb_ops * sizeof(*exec->ops), "ops"));
+        RET(mgv_exec_no_memory(dev, plan, plan->nb_ops * sizeof(*exec->ops), "ops"));
     RET(mgv_host_call(dev, prepare_ops, exec));
     RET(alloc_memory(exec));
     *out = exec;
@@ -505,7 +358,7 @@ static int call_tap(const MgvExec *exec, int op, const void *out)
         return exec->tap(exec->tap_opaque, exec->plan, op, out);
     wide = mgv_calloc(n, sizeof(*wide));
     if (!wide)
-        return no_memory(exec->dev, exec->plan, n * sizeof(*wide), "a tapped tensor");
+        return mgv_exec_no_memory(exec->dev, exec->plan, n * sizeof(*wide), "a tapped tensor");
     for (size_t i = 0; i < n; i++) {
         const uint32_t bits = (uint32_t)o->out16[i] << 16;
 
@@ -589,14 +442,14 @@ static int keep_all(MgvExec *exec)
 
     exec->rows = mgv_calloc(w, sizeof(*exec->rows));
     if (!exec->rows)
-        return no_memory(exec->dev, p, w * sizeof(*exec->rows), "positions");
+        return mgv_exec_no_memory(exec->dev, p, w * sizeof(*exec->rows), "positions");
     for (int i = 0; i < exec->nb_ops; i++) {
         MgvKernelOp *o = &exec->ops[i];
 
         for (int k = 1; o->op->type == MGV_OP_ATTENTION && k < MGV_MAX_IN; k++) {
             o->kept[k] = mgv_calloc(w, kept_row(o, k));
             if (!o->kept[k])
-                return no_memory(exec->dev, p, w * kept_row(o, k), "keys and values");
+                return mgv_exec_no_memory(exec->dev, p, w * kept_row(o, k), "keys and values");
         }
     }
     return 0;

@@ -1,0 +1,59 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * A plan that the host executor has compiled, as host.c and fuse.c see it.
+ */
+
+#ifndef MAGVIT_EXEC_H
+#define MAGVIT_EXEC_H
+
+#include "kernels/host.h"
+
+/** Forms of a tensor in memory. Inputs and outputs are the plan's own, the rest is the device's while a plan runs. */
+enum { OWN, F32, BF16, NB_FORMS };
+/** Ways to run: op by op, which a tap needs, or fused ops in one. */
+enum { SINGLE, FUSED, NB_WAYS };
+
+typedef MgvTensorInfo *Forms[NB_FORMS]; ///< of the plan's tensors, one allocation; size 0: not in this form
+
+struct MgvExec {
+    MgvDevice *dev;
+    const MgvPlan *plan;
+    MgvKernelOp *ops;        ///< one for each of the plan's, nb_ops of them set up
+    int nb_ops;
+    int *last;               ///< of each op: the last of those that are fused with it, itself if none are
+    Forms form[NB_WAYS];
+    uint8_t *own;
+    size_t own_size;
+    size_t shared_size[NB_WAYS], scratch_bytes; ///< of the device's arena: tensors, and behind them scratch
+    size_t grown;            ///< by how much the device's arena had to grow
+    int32_t *rows;           ///< positions that are computed, NULL: all
+    int nb_rows;
+    MgvTapFn *tap;
+    void *tap_opaque;
+};
+
+/** Decide which ops run as one, and lay out tensors: after declare() of all ops, before prepare() of any. */
+int mgv_exec_fuse(MgvExec *exec);
+
+/** Log that memory for something is out. @return MAGVIT_ERR(ENOMEM) */
+int mgv_exec_no_memory(const MgvDevice *dev, const MgvPlan *plan, size_t bytes, const char *what);
+
+#endif /* MAGVIT_EXEC_H */
