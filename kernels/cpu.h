@@ -65,6 +65,8 @@ float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, int n, f
 /** y = act((x - coef[0]) * coef[1] + coef[2]) over rows of span values, as many of each coefficient, n values in all. */
 void mgv_avx512_affine(uint16_t *restrict y, const float *restrict x, int64_t n, int span, const float *restrict coef,
                        enum MgvAct act);
+/** Copy past the caches. y: aligned to 64 bytes */
+void mgv_avx512_stream(float *restrict y, const float *restrict x, size_t n);
 /** Mean of each of span columns of rows * span floats, sum of differences from it, sum of their squares. */
 void mgv_avx512_column_stats(float *restrict stat, const float *restrict x, int64_t rows, int span);
 #endif
@@ -131,8 +133,28 @@ MGV_INLINE int mgv_cpu_is_bf16(const MgvDevice *dev)
 /** y[i] += x[i] */
 void mgv_cpu_add(float *restrict y, const float *restrict x, size_t n);
 
+/** y[i] = x[i], past the caches where the processor can and y is aligned. */
+void mgv_cpu_stream(float *restrict y, const float *restrict x, size_t n);
+
 /** LAYER_NORM o of rows of x; y may be x. y16: NULL, or for the same in bf16. */
 void mgv_cpu_layer_norm(const MgvKernelOp *o, float *y, uint16_t *y16, const float *x, int64_t rows);
+
+/**
+ * GROUP_NORM o in parts, for what writes its input or reads its output. Rows of pixels are counted through all planes
+ * of all samples; x and y point to the first of those meant.
+ */
+
+/** Rows come in multiples of this, and the height is one. */
+int mgv_cpu_norm_rows(MgvShape s);
+/** Take the statistics of rows of its input to stat, which has o->stat_bytes. */
+void mgv_cpu_norm_stats(const MgvKernelOp *o, void *stat, const float *x, int64_t row, int rows, int thread);
+/** Finish the statistics, after taking them all of x unless o->has_stats. Not in a team. */
+void mgv_cpu_norm_measure(const MgvKernelOp *o, void *stat, const float *x);
+/** Normalise rows, after measuring. y, y16: NULL or for float and bf16. */
+void mgv_cpu_norm_apply(const MgvKernelOp *o, float *y, uint16_t *y16, const float *x, int64_t row, int rows);
+
+/** Row r of the output of UPSAMPLE o, counted through all planes. y, y16: NULL or for float and bf16. */
+void mgv_cpu_upsample_row(const MgvKernelOp *o, float *y, uint16_t *y16, const float *in, int64_t r);
 
 /** Override ADD, ACT, GROUP_NORM, LAYER_NORM, POOL and UPSAMPLE. */
 void mgv_cpu_kernels(MgvKernelTable table);

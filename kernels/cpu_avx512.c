@@ -201,6 +201,18 @@ TARGET void mgv_avx512_affine(uint16_t *restrict y, const float *restrict x, int
         affine_act(y, x, n, span, coef, MGV_ACT_NONE);
 }
 
+/* The fence is for the thread that reads what was written. */
+TARGET void mgv_avx512_stream(float *restrict y, const float *restrict x, size_t n)
+{
+    size_t i = 0;
+
+    for (; i + LANES <= n; i += LANES)
+        _mm512_stream_ps(y + i, _mm512_loadu_ps(x + i));
+    if (i < n)
+        _mm512_mask_storeu_ps(y + i, first(n - i), _mm512_maskz_loadu_ps(first(n - i), x + i));
+    _mm_sfence();
+}
+
 INLINE void deviate(__m512 *rest, __m512 *squares, __m512 d)
 {
     *rest    = _mm512_add_ps(*rest, d);

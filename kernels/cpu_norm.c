@@ -22,27 +22,36 @@
  * Group norm and layer norm. Means and variances are found in two passes over
  * data that stays in cache, with the rounding error of the first pass put right
  * in the second, so that a large offset does no harm; parts are joined in double
- * precision and in a fixed order.
+ * precision and in a fixed order. The parts of group norm are a few rows of
+ * pixels, so that what writes its input may take their statistics as it goes,
+ * and what reads its output may normalise row by row.
  */
 
 #include <math.h>
+
+#include <omp.h>
 
 #include "kernels/cpu.h"
 
 /* ---- group norm ---- */
 
-/** Floats of one chunk: what first-level cache holds. */
-#define CHUNK 6144
+/** Floats of one chunk, at most if a row is no longer: what first-level cache holds. */
+#define CHUNK 8192
+/** Most rows of a chunk. */
+#define MAX_ROWS 4
 /** Shortest loop that is worth its overhead: narrow pixels are taken several at a time. */
 #define MIN_SPAN 64
 
 typedef struct GroupNorm {
     float *scale, *bias; ///< weights, [C]
-    int span;            ///< floats of a row of whole pixels that loops run over
-    int64_t chunk;       ///< floats of a chunk, multiple of span
+    float *coefs;        ///< of each sample: offset, scale, bias, each [span]
+    float *columns;      ///< of each thread: what mgv_avx512_column_stats() writes
+    double *sums;        ///< [2 * groups]
+    int span;            ///< floats of whole pixels that loops run over; a row has a multiple of it
+    int rows;            ///< of a chunk
+    int64_t chunk;       ///< floats of a chunk
     int nb_chunks;       ///< of a sample
-    size_t stat_floats;  ///< of the statistics of a chunk: sum, rest, squares, each [span]
-    size_t affine_floats; ///< of a sample: offset, scale, bias, each [span]
+    size_t column_floats; ///< of a thread
 } GroupNorm;
 
 static void group_norm_unprepare(MgvKernelOp *o)
@@ -53,6 +62,9 @@ static void group_norm_unprepare(MgvKernelOp *o)
         return;
     mgv_freep(&g->scale);
     mgv_freep(&g->bias);
+    mgv_freep(&g->coefs);
+    mgv_freep(&g->columns);
+    mgv_freep(&g->sums);
     mgv_freep(&o->priv);
 }
 
@@ -62,34 +74,49 @@ static int norm_declare(MgvKernelOp *o)
     return 0;
 }
 
+int mgv_cpu_norm_rows(MgvShape s)
+{
+    int rows = MAX_ROWS;
+
+    while (rows > 1 && (s.h % rows || (int64_t)rows * s.w * s.c > CHUNK))
+        rows /= 2;
+    return rows;
+}
+
 static int group_norm_prepare(MgvKernelOp *o)
 {
-    const int64_t c = o->out.c, sample = (int64_t)o->out.t * o->out.h * o->out.w * c;
+    const MgvShape s = o->out;
+    const int pixels = (MIN_SPAN + s.c - 1) / s.c, groups = o->op->u.norm.groups;
     GroupNorm *g = o->priv = mgv_calloc(1, sizeof(*g));
 
-    if (!g || !(g->scale = mgv_host_weight(o, 0)) || !(g->bias = mgv_host_weight(o, 1))) {
+    if (!g)
+        return mgv_cpu_no_memory(o);
+    g->span = s.c * (s.w % pixels ? 1 : pixels);
+    g->rows = mgv_cpu_norm_rows(s);
+    g->chunk = (int64_t)g->rows * s.w * s.c;
+    g->nb_chunks = s.t * (s.h / g->rows);
+    g->column_floats = MGV_ALIGN_UP(3 * (size_t)g->span, MGV_ALIGNMENT / sizeof(float));
+    g->scale = mgv_host_weight(o, 0);
+    g->bias = mgv_host_weight(o, 1);
+    g->coefs = mgv_calloc(g->column_floats * s.n, sizeof(*g->coefs));
+    g->columns = mgv_calloc(g->column_floats * o->dev->threads, sizeof(*g->columns));
+    g->sums = mgv_calloc(2 * groups, sizeof(*g->sums));
+    if (!g->scale || !g->bias || !g->coefs || !g->columns || !g->sums) {
         group_norm_unprepare(o);
         return mgv_cpu_no_memory(o);
     }
-    g->span = c * ((MIN_SPAN + c - 1) / c);
-    g->chunk = MGV_MAX(CHUNK / g->span, 1) * (int64_t)g->span;
-    g->nb_chunks = (sample + g->chunk - 1) / g->chunk;
-    g->stat_floats = MGV_ALIGN_UP(3 * (size_t)g->span, MGV_ALIGNMENT / sizeof(float));
-    g->affine_floats = g->stat_floats;
-    o->weight_bytes = 2 * c * sizeof(float);
-    o->scratch_bytes = (g->stat_floats * g->nb_chunks + g->affine_floats) * o->out.n * sizeof(float);
+    o->weight_bytes = 2 * s.c * sizeof(float);
+    o->stat_bytes = (size_t)s.n * g->nb_chunks * 2 * groups * sizeof(double);
     return 0;
 }
 
 /**
- * Statistics of n floats, each of the span columns by itself: mean about which
- * the rest was taken, sum of differences from it, sum of their squares.
+ * Statistics of each of span columns by itself: mean about which the rest was
+ * taken, sum of differences from it, sum of their squares.
  */
-MGV_CLONES static void column_stats(float *restrict stat, const float *restrict x, int64_t n, int span)
+MGV_CLONES static void plain_column_stats(float *restrict stat, const float *restrict x, int64_t rows, int span)
 {
     float *restrict mean = stat, *restrict rest = stat + span, *restrict squares = stat + 2 * span;
-    const int64_t rows = n / span;
-    const int tail = n % span;
 
     memset(stat, 0, 3 * span * sizeof(*stat));
     for (int64_t i = 0; i < rows; i++) {
@@ -97,10 +124,8 @@ MGV_CLONES static void column_stats(float *restrict stat, const float *restrict 
         for (int k = 0; k < span; k++)
             mean[k] += x[i * span + k];
     }
-    for (int k = 0; k < tail; k++)
-        mean[k] += x[rows * span + k];
     for (int k = 0; k < span; k++)
-        mean[k] /= MGV_MAX(rows + (k < tail), 1);
+        mean[k] /= rows;
     for (int64_t i = 0; i < rows; i++) {
 #pragma omp simd
         for (int k = 0; k < span; k++) {
@@ -110,23 +135,59 @@ MGV_CLONES static void column_stats(float *restrict stat, const float *restrict 
             squares[k] += d * d;
         }
     }
-    for (int k = 0; k < tail; k++) {
-        const float d = x[rows * span + k] - mean[k];
-
-        rest[k] += d;
-        squares[k] += d * d;
-    }
 }
 
-static void chunk_stats(float *restrict stat, const float *restrict x, int64_t n, int span)
+static void column_stats(float *stat, const float *x, int64_t rows, int span)
 {
 #if MGV_AVX512
-    if (n % span == 0 && mgv_avx512()) {
-        mgv_avx512_column_stats(stat, x, n / span, span);
+    if (mgv_avx512()) {
+        mgv_avx512_column_stats(stat, x, rows, span);
         return;
     }
 #endif
-    column_stats(stat, x, n, span);
+    plain_column_stats(stat, x, rows, span);
+}
+
+/** Of a chunk and a group, by its columns, which have rows values each: mean and sum of squared deviations. */
+static void group_moments(const MgvKernelOp *o, double *mean, double *m2, const float *stat, int64_t rows, int group)
+{
+    const int span = ((const GroupNorm *)o->priv)->span, c = o->out.c, width = c / o->op->u.norm.groups;
+    const float *offset = stat + group * width, *rest = offset + span, *squares = rest + span;
+    const double inv = 1.0 / rows;
+
+    *mean = *m2 = 0.0;
+    for (int at = 0; at < span; at += c)
+        for (int k = at; k < at + width; k++)
+            *mean += offset[k] + rest[k] * inv;
+    *mean /= span / c * width;
+    for (int at = 0; at < span; at += c) {
+        for (int k = at; k < at + width; k++) {
+            const double d = offset[k] + rest[k] * inv - *mean;
+
+            *m2 += squares[k] - rest[k] * (rest[k] * inv) + rows * d * d;
+        }
+    }
+}
+
+/** What stat has of a chunk of all samples' chunks: the means of its groups; behind them their squared deviations. */
+static double *moments(const MgvKernelOp *o, double *stat, int64_t chunk)
+{
+    return stat + chunk * 2 * o->op->u.norm.groups;
+}
+
+void mgv_cpu_norm_stats(const MgvKernelOp *o, void *stat, const float *x, int64_t row, int rows, int thread)
+{
+    const GroupNorm *g = o->priv;
+    const int groups = o->op->u.norm.groups;
+    float *columns = g->columns + thread * g->column_floats;
+
+    for (int64_t i = row / g->rows; i < (row + rows) / g->rows; i++, x += g->chunk) {
+        double *m = moments(o, stat, i);
+
+        column_stats(columns, x, g->chunk / g->span, g->span);
+        for (int k = 0; k < groups; k++)
+            group_moments(o, m + k, m + groups + k, columns, g->chunk / g->span, k);
+    }
 }
 
 /** y = (x - offset) * scale + bias with one value a column. */
@@ -134,15 +195,12 @@ MGV_CLONES static void affine(float *restrict y, const float *restrict x, int64_
                               const float *restrict coef)
 {
     const float *restrict offset = coef, *restrict scale = coef + span, *restrict bias = coef + 2 * span;
-    const int64_t rows = n / span;
 
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = 0; i < n; i += span) {
 #pragma omp simd
         for (int k = 0; k < span; k++)
-            y[i * span + k] = (x[i * span + k] - offset[k]) * scale[k] + bias[k];
+            y[i + k] = (x[i + k] - offset[k]) * scale[k] + bias[k];
     }
-    for (int k = 0; k < n % span; k++)
-        y[rows * span + k] = (x[rows * span + k] - offset[k]) * scale[k] + bias[k];
 }
 
 static float act_of(float x, enum MgvAct act)
@@ -168,91 +226,78 @@ static void affine_bf16(uint16_t *restrict y, const float *restrict x, int64_t n
     }
 }
 
-/** Mean and squared deviations of a set that grows by sets of n values. */
-typedef struct Moments {
-    double n, mean, m2;
-} Moments;
-
-static void moments_join(Moments *a, double n, double mean, double m2)
-{
-    const double total = a->n + n, d = mean - a->mean;
-
-    if (n == 0.0)
-        return;
-    a->m2 += m2 + d * d * a->n * n / total;
-    a->mean += d * n / total;
-    a->n = total;
-}
-
-/** Join the chunks of sample n and write what affine() needs. */
-static void group_coefs(const MgvKernelOp *o, const float *stats, float *coef)
+/** Join the chunks of sample n, which are of equal size, in their order and write what affine() needs. */
+static void group_coefs(const MgvKernelOp *o, double *stat, int n)
 {
     const GroupNorm *g = o->priv;
-    const int64_t c = o->out.c, sample = (int64_t)o->out.t * o->out.h * o->out.w * c;
-    const int width = c / o->op->u.norm.groups, span = g->span;
+    const int groups = o->op->u.norm.groups, c = o->out.c, width = c / groups, span = g->span;
+    float *coef = g->coefs + n * g->column_floats;
+    double *mean = g->sums, *m2 = mean + groups;
+    const double size = (double)g->chunk / groups, inv = 1.0 / g->nb_chunks;
 
-    for (int group = 0; group < o->op->u.norm.groups; group++) {
-        Moments m = { 0 };
-        double rstd;
+    memset(mean, 0, 2 * groups * sizeof(*mean));
+    for (int i = 0; i < g->nb_chunks; i++)
+        for (int k = 0; k < groups; k++)
+            mean[k] += moments(o, stat, (int64_t)n * g->nb_chunks + i)[k];
+    for (int k = 0; k < groups; k++)
+        mean[k] *= inv;
+    for (int i = 0; i < g->nb_chunks; i++) {
+        const double *m = moments(o, stat, (int64_t)n * g->nb_chunks + i);
 
-        for (int i = 0; i < g->nb_chunks; i++) {
-            const float *s = stats + i * g->stat_floats;
-            const int64_t len = MGV_MIN(g->chunk, sample - i * g->chunk);
-
-            for (int k = group * width; k < span; k += k % c == (group + 1) * width - 1 ? c - width + 1 : 1) {
-                const double rows = len / span + (k < len % span);
-                const double rest = rows ? s[span + k] / rows : 0.0;
-
-                moments_join(&m, rows, s[k] + rest, s[2 * span + k] - rest * s[span + k]);
-            }
-        }
-        rstd = 1.0 / sqrt(MGV_MAX(m.m2, 0.0) / m.n + o->op->u.norm.eps);
-        for (int k = group * width; k < (group + 1) * width; k++) {
-            coef[k] = m.mean;
-            coef[span + k] = g->scale[k] * rstd;
-            coef[2 * span + k] = g->bias[k] - (m.mean - coef[k]) * rstd * g->scale[k];
-        }
+        for (int k = 0; k < groups; k++)
+            m2[k] += m[groups + k] + (m[k] - mean[k]) * (m[k] - mean[k]) * size;
     }
-    for (int part = 0; part < 3; part++)
-        for (int k = c; k < span; k++)
-            coef[part * span + k] = coef[part * span + k - c];
+    for (int k = 0; k < span; k++) {
+        const int i = k % c;
+        const double rstd = 1.0 / sqrt(MGV_MAX(m2[i / width], 0.0) * inv / size + o->op->u.norm.eps);
+
+        coef[k] = mean[i / width];
+        coef[span + k] = g->scale[i] * rstd;
+        coef[2 * span + k] = g->bias[i] - (mean[i / width] - coef[k]) * rstd * g->scale[i];
+    }
+}
+
+void mgv_cpu_norm_measure(const MgvKernelOp *o, void *stat, const float *x)
+{
+    const GroupNorm *g = o->priv;
+    const int all = o->out.n * g->nb_chunks;
+
+    if (!o->has_stats) {
+#pragma omp parallel for num_threads(o->dev->threads)
+        for (int i = 0; i < all; i++)
+            mgv_cpu_norm_stats(o, stat, x + i * g->chunk, (int64_t)i * g->rows, g->rows, omp_get_thread_num());
+    }
+    for (int n = 0; n < o->out.n; n++)
+        group_coefs(o, stat, n);
+}
+
+void mgv_cpu_norm_apply(const MgvKernelOp *o, float *y, uint16_t *y16, const float *x, int64_t row, int rows)
+{
+    const GroupNorm *g = o->priv;
+    const float *coef = g->coefs + row / (o->out.t * o->out.h) * g->column_floats;
+    const int64_t n = (int64_t)rows * o->out.w * o->out.c;
+
+    if (y16)
+        affine_bf16(y16, x, n, g->span, coef, o->op->act);
+    if (y) {
+        affine(y, x, n, g->span, coef);
+        mgv_cpu_act(y, n, o->op->act);
+    }
 }
 
 static int group_norm_cpu(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
 {
     const GroupNorm *g = o->priv;
-    const int64_t sample = (int64_t)o->out.t * o->out.h * o->out.w * o->out.c;
-    const int nb_chunks = g->nb_chunks, all = o->out.n * nb_chunks;
-    float *stats = o->scratch, *coefs = stats + g->stat_floats * all;
+    const int all = o->out.n * g->nb_chunks;
 
     (void)job, (void)nb_jobs;
-#pragma omp parallel num_threads(o->dev->threads)
-    {
-#pragma omp for
-        for (int i = 0; i < all; i++) {
-            const int64_t at = i % nb_chunks * g->chunk;
+    mgv_cpu_norm_measure(o, o->stat, in[0]);
+#pragma omp parallel for num_threads(o->dev->threads)
+    for (int i = 0; i < all; i++) {
+        const int64_t at = i * g->chunk;
 
-            chunk_stats(stats + i * g->stat_floats, (const float *)in[0] + i / nb_chunks * sample + at,
-                        MGV_MIN(g->chunk, sample - at), g->span);
-        }
-#pragma omp for
-        for (int n = 0; n < o->out.n; n++)
-            group_coefs(o, stats + (size_t)n * nb_chunks * g->stat_floats, coefs + n * g->affine_floats);
-#pragma omp for
-        for (int i = 0; i < all; i++) {
-            const int64_t at = i % nb_chunks * g->chunk, len = MGV_MIN(g->chunk, sample - at);
-            const float *x = (const float *)in[0] + i / nb_chunks * sample + at;
-            const float *coef = coefs + i / nb_chunks * g->affine_floats;
-
-            if (o->out16)
-                affine_bf16(o->out16 + i / nb_chunks * sample + at, x, len, g->span, coef, o->op->act);
-            if (out) {
-                float *y = (float *)out + i / nb_chunks * sample + at;
-
-                affine(y, x, len, g->span, coef);
-                mgv_cpu_act(y, len, o->op->act);
-            }
-        }
+        mgv_cpu_norm_apply(o, out ? (float *)out + at : NULL, o->out16 ? o->out16 + at : NULL,
+                           (const float *)in[0] + at, (int64_t)i * g->rows, g->rows);
     }
     return 0;
 }

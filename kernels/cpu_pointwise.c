@@ -187,6 +187,17 @@ void mgv_cpu_add(float *restrict y, const float *restrict x, size_t n)
     accumulate(y, x, n);
 }
 
+void mgv_cpu_stream(float *restrict y, const float *restrict x, size_t n)
+{
+#if MGV_AVX512
+    if (mgv_avx512() && (uintptr_t)y % 64 == 0) {
+        mgv_avx512_stream(y, x, n);
+        return;
+    }
+#endif
+    memcpy(y, x, n * sizeof(*y));
+}
+
 static int add_prepare(MgvKernelOp *o)
 {
     if (!o->op->weight[0])

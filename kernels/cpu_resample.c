@@ -100,40 +100,49 @@ static int64_t source_row(const MgvKernelOp *o, int64_t r)
     return ((int64_t)n * is.t + t / o->op->u.resample.ft) * is.h + h / o->op->u.resample.fh;
 }
 
+/* Rounded in the upper half of y, then spread from the first pixel on: what is overwritten was read before. */
 static void upsample_row_bf16(const MgvKernelOp *o, uint16_t *y, const float *x)
 {
-    const int c = o->in[0].c, fw = o->op->u.resample.fw;
+    const int w = o->in[0].w, c = o->in[0].c, fw = o->op->u.resample.fw;
+    uint16_t *narrow = y + (size_t)(fw - 1) * w * c;
 
-    for (int i = 0; i < o->in[0].w; i++, x += c, y += fw * c) {
-        mgv_cpu_bf16(y, x, c);
-        if (fw == 2)
-            memcpy(y + c, y, c * sizeof(*y));
+    mgv_cpu_bf16(narrow, x, (size_t)w * c);
+    for (int i = 0; i < w && fw == 2; i++) {
+        memmove(y + (size_t)2 * i * c, narrow + (size_t)i * c, c * sizeof(*y));
+        memcpy(y + (size_t)(2 * i + 1) * c, y + (size_t)2 * i * c, c * sizeof(*y));
     }
+}
+
+void mgv_cpu_upsample_row(const MgvKernelOp *o, float *y, uint16_t *y16, const float *in, int64_t r)
+{
+    const size_t row = (size_t)o->in[0].w * o->in[0].c;
+    const float *x = in + source_row(o, r) * row;
+
+    if (y16)
+        upsample_row_bf16(o, y16, x);
+    if (y && o->op->u.resample.fw == 2)
+        double_pixels(y, x, o->in[0].w, o->in[0].c);
+    else if (y)
+        memcpy(y, x, row * sizeof(*y));
 }
 
 static int upsample_cpu(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
 {
-    const MgvShape is = o->in[0], os = o->out;
-    const int64_t rows = (int64_t)os.n * os.t * os.h, end = mgv_share(rows, job + 1, nb_jobs), row = (int64_t)os.w * os.c;
+    const MgvShape s = o->out;
+    const int64_t rows = (int64_t)s.n * s.t * s.h, end = mgv_share(rows, job + 1, nb_jobs), row = (int64_t)s.w * s.c;
     int64_t last = -1;
 
     for (int64_t r = mgv_share(rows, job, nb_jobs); r < end; r++) {
         const int64_t from = source_row(o, r);
-        const float *x = (const float *)in[0] + from * is.w * is.c;
-        float *y = (float *)out + r * row;
+        float *y = out ? (float *)out + r * row : NULL;
+        uint16_t *y16 = o->out16 ? o->out16 + r * row : NULL;
 
-        if (o->out16) {
-            if (from == last)
-                memcpy(o->out16 + r * row, o->out16 + (r - 1) * row, row * sizeof(*o->out16));
-            else
-                upsample_row_bf16(o, o->out16 + r * row, x);
-        }
-        if (out && from == last)
+        if (from != last)
+            mgv_cpu_upsample_row(o, y, y16, in[0], r);
+        if (y && from == last)
             memcpy(y, y - row, row * sizeof(*y));
-        else if (out && o->op->u.resample.fw == 2)
-            double_pixels(y, x, is.w, is.c);
-        else if (out)
-            memcpy(y, x, row * sizeof(*y));
+        if (y16 && from == last)
+            memcpy(y16, y16 - row, row * sizeof(*y16));
         last = from;
     }
     return 0;

@@ -24,6 +24,11 @@
  * plane by plane, and convolves each output plane while the three input planes
  * are in second-level cache. oneDNN never pads, so reflection costs what zeros
  * cost. The kernel 1x1x1 is a matrix product.
+ *
+ * A GROUP_NORM or UPSAMPLE that comes before is done as a tile copies its input,
+ * and the statistics of a GROUP_NORM that comes after are taken of what it gives.
+ * Two convolutions of the same input that have few output channels are one: of
+ * fewer than a vector holds, oneDNN's code takes as long as for a whole one.
  */
 
 #include <string.h>
@@ -38,21 +43,43 @@
 /** But do not cut work smaller than this many multiply-accumulates. */
 #define MIN_TILE_MACS 4e6
 
-typedef struct Conv {
-    MgvDnnlRows *rows;          ///< kernel 1; all else is unused
+/** Larger outputs are written past the caches, which would first read what is overwritten. */
+#define STREAM_BYTES (16 << 20)
+/** A norm is done before its values are copied if that is not to be done more often. */
+#define MAX_OVERLAP 2.0
+
+/** Most output channels of two that are one, each. */
+#define MAX_BESIDE 8
+
+typedef struct Product {
     MgvDnnlPrim *whole, *last;  ///< for a whole band of one plane, and for the last band if it has fewer rows
     void *weights;              ///< in the primitive's layout
     float *bias;
+    int cout;
+} Product;
+
+typedef struct Conv {
+    MgvDnnlRows *rows;          ///< kernel 1; all else is unused
+    Product one, both;          ///< of this op, and with that beside
     size_t element;             ///< bytes of a padded value
     int band, nb_bands;         ///< rows of a band
     int span, nb_spans;         ///< planes of a span
-    size_t pad_bytes, thread_bytes; ///< of scratch: padded planes; everything for one thread
+    size_t pad_bytes, y_bytes;  ///< of scratch for a thread: padded planes; a plane's output
+    size_t prim_bytes;          ///< and what a primitive needs
 } Conv;
 
 typedef struct Run {
     const float *in;
     float *out;
 } Run;
+
+static void product_uninit(Product *p)
+{
+    mgv_dnnl_free(&p->last);
+    mgv_dnnl_free(&p->whole);
+    mgv_freep(&p->weights);
+    mgv_freep(&p->bias);
+}
 
 static void conv3d_unprepare(MgvKernelOp *o)
 {
@@ -61,10 +88,8 @@ static void conv3d_unprepare(MgvKernelOp *o)
     if (!c)
         return;
     mgv_dnnl_rows_free(&c->rows);
-    mgv_dnnl_free(&c->last);
-    mgv_dnnl_free(&c->whole);
-    mgv_freep(&c->weights);
-    mgv_freep(&c->bias);
+    product_uninit(&c->one);
+    product_uninit(&c->both);
     mgv_freep(&o->priv);
 }
 
@@ -73,73 +98,127 @@ static int parts(int n, int size)
     return (n + size - 1) / size;
 }
 
-/** Choose tiles by the shape alone. */
+/** Choose tiles by the shape alone: large ones, cut so that what they copy twice stays little. */
 static void choose_tiles(Conv *c, const MgvKernelOp *o)
 {
     const MgvShape s = o->in[0];
     const double row = (s.w + 2.0) * s.c * c->element, row_macs = o->op->macs / ((double)s.n * s.t * s.h);
+    const int step = mgv_cpu_norm_rows(o->out);
 
     c->band = MGV_CLAMP((int)(CACHE_BYTES / (3 * row)) - 2, MGV_MIN(4, s.h), s.h);
     c->span = s.t;
     while ((int64_t)s.n * parts(s.t, c->span) * parts(s.h, c->band) < MIN_TILES &&
-           row_macs * c->span * c->band > 2 * MIN_TILE_MACS) {
-        if (c->span > 4 || (c->span > 1 && c->band <= 4))
+           row_macs * c->span * c->band > 2 * MIN_TILE_MACS && (c->span > 1 || c->band > 1)) {
+        if (c->span > c->band)
             c->span = (c->span + 1) / 2;
-        else if (c->band > 1)
-            c->band = (c->band + 1) / 2;
         else
-            break;
+            c->band = (c->band + 1) / 2;
     }
+    c->band = MGV_ALIGN_UP(c->band, step);
     c->nb_spans = parts(s.t, c->span);
     c->nb_bands = parts(s.h, c->band);
+}
+
+/** How often a tile reads what it reads, for the sake of its edges. */
+static double overlap(const Conv *c)
+{
+    return (1.0 + 2.0 / c->band) * (1.0 + 2.0 / c->span);
+}
+
+static int whole_init(Product *p, const MgvKernelOp *o, int cout)
+{
+    const MgvDnnlConv conv = { 1, ((const Conv *)o->priv)->band, o->in[0].w, o->in[0].c, cout, !!o->op->weight[1] };
+
+    p->cout = cout;
+    return mgv_dnnl_conv(&p->whole, o, &conv, NULL);
 }
 
 /** Tiles and the primitive for whole ones, by which it shows whether oneDNN has fast code for bf16. */
 static int declare_kernel3(MgvKernelOp *o)
 {
     Conv *c = o->priv;
-    const MgvShape s = o->in[0];
-    MgvDnnlConv conv = { 1, 0, s.w, s.c, o->out.c, !!o->op->weight[1] };
     int ret;
 
     /* half the bytes make larger bands */
     c->element = mgv_cpu_is_bf16(o->dev) ? sizeof(uint16_t) : sizeof(float);
     choose_tiles(c, o);
-    conv.h = c->band;
-    if ((ret = mgv_dnnl_conv(&c->whole, o, &conv, NULL)) < 0)
+    if ((ret = whole_init(&c->one, o, o->out.c)) < 0)
         return ret;
-    if (c->element < sizeof(float) && mgv_dnnl_type(c->whole) == MGV_DNNL_F32) {
-        mgv_dnnl_free(&c->whole);
+    if (c->element < sizeof(float) && mgv_dnnl_type(c->one.whole) == MGV_DNNL_F32) {
+        mgv_dnnl_free(&c->one.whole);
         c->element = sizeof(float);
         choose_tiles(c, o);
-        conv.h = c->band;
-        ret = mgv_dnnl_conv(&c->whole, o, &conv, NULL);
+        ret = whole_init(&c->one, o, o->out.c);
     }
     o->reads_bf16 = c->element < sizeof(float);
+    o->writes_bf16 = o->reads_bf16 && o->op->act != MGV_ACT_NONE; // else whoever reads floats needs them more
+    o->fuses |= 1u << MGV_OP_GROUP_NORM;
+    if (o->out.c <= MAX_BESIDE && o->op->act == MGV_ACT_NONE)
+        o->fuses |= 1u << MGV_OP_CONV3D;
+    o->adds_in_place = 1;
+    o->fuses_before = 1u << MGV_OP_UPSAMPLE;
+    if (overlap(c) <= MAX_OVERLAP)
+        o->fuses_before |= 1u << MGV_OP_GROUP_NORM;
     return ret;
 }
 
-static int prepare_kernel3(MgvKernelOp *o, const float *weights)
+/** What a product needs besides the primitive for whole bands. weights: in file order */
+static int product_init(Product *p, MgvKernelOp *o, const float *weights)
 {
     Conv *c = o->priv;
     const MgvShape s = o->in[0];
     const ptrdiff_t strides[] = { (ptrdiff_t)s.c * 27, 27, 9, 3, 1 };
-    MgvDnnlConv conv = { 1, s.h - (c->nb_bands - 1) * c->band, s.w, s.c, o->out.c, !!c->bias };
-    size_t prim_bytes = mgv_dnnl_scratch_bytes(c->whole);
+    const MgvDnnlConv conv = { 1, s.h - (c->nb_bands - 1) * c->band, s.w, s.c, p->cout, !!p->bias };
+    size_t prim_bytes = mgv_dnnl_scratch_bytes(p->whole), y_bytes;
     int ret;
 
     if (conv.h < c->band) {
-        if ((ret = mgv_dnnl_conv(&c->last, o, &conv, c->whole)) < 0)
+        if ((ret = mgv_dnnl_conv(&p->last, o, &conv, p->whole)) < 0)
             return ret;
-        prim_bytes = MGV_MAX(prim_bytes, mgv_dnnl_scratch_bytes(c->last));
+        prim_bytes = MGV_MAX(prim_bytes, mgv_dnnl_scratch_bytes(p->last));
     }
-    if ((ret = mgv_dnnl_pack(&c->weights, o, c->whole, weights, strides)) < 0)
+    if ((ret = mgv_dnnl_pack(&p->weights, o, p->whole, weights, strides)) < 0)
         return ret;
-    o->weight_bytes += mgv_dnnl_weight_bytes(c->whole);
+    y_bytes = MGV_ALIGN_UP((size_t)c->band * s.w * p->cout * sizeof(float), MGV_ALIGNMENT);
+    c->y_bytes = MGV_MAX(c->y_bytes, y_bytes);
+    c->prim_bytes = MGV_MAX(c->prim_bytes, prim_bytes);
     c->pad_bytes = MGV_ALIGN_UP((size_t)(c->span + 2) * (c->band + 2) * (s.w + 2) * s.c * c->element, MGV_ALIGNMENT);
-    c->thread_bytes = c->pad_bytes + prim_bytes;
-    o->scratch_bytes = c->thread_bytes * o->dev->threads;
+    o->weight_bytes += mgv_dnnl_weight_bytes(p->whole) + (p->bias ? p->cout * sizeof(*p->bias) : 0);
+    o->scratch_bytes = (c->pad_bytes + c->y_bytes + c->prim_bytes) * o->dev->threads;
     return 0;
+}
+
+/** Weight i of this op and, behind it, of that beside. */
+static float *weights_of_both(MgvKernelOp *o, int i)
+{
+    const size_t n = o->op->weight[i]->elements, beside = o->beside->op->weight[i]->elements;
+    float *w = mgv_calloc(n + beside, sizeof(*w));
+
+    if (w) {
+        mgv_tensor_to_f32(o->op->weight[i], 0, n, w);
+        mgv_tensor_to_f32(o->beside->op->weight[i], 0, beside, w + n);
+    }
+    return w;
+}
+
+static int both_init(MgvKernelOp *o)
+{
+    Conv *c = o->priv;
+    float *weights = weights_of_both(o, 0);
+    int ret = MAGVIT_ERR(ENOMEM);
+
+    if (weights && (!o->op->weight[1] || (c->both.bias = weights_of_both(o, 1))))
+        ret = whole_init(&c->both, o, o->out.c + o->beside->out.c);
+    else
+        mgv_cpu_no_memory(o);
+    if (ret >= 0 && mgv_dnnl_type(c->both.whole) != mgv_dnnl_type(c->one.whole)) {
+        mgv_err(o->log, "%s: oneDNN has no fast convolution to %d channels", o->op->name, c->both.cout);
+        ret = MAGVIT_ERR(ENOTSUP);
+    }
+    if (ret >= 0)
+        ret = product_init(&c->both, o, weights);
+    mgv_freep(&weights);
+    return ret;
 }
 
 static int conv3d_declare(MgvKernelOp *o)
@@ -167,14 +246,14 @@ static int conv3d_prepare(MgvKernelOp *o)
     float *weights = mgv_host_weight(o, 0);
     int ret;
 
-    if (!weights || (op->weight[1] && !(c->bias = mgv_host_weight(o, 1)))) {
+    if (!weights || (op->weight[1] && !(c->one.bias = mgv_host_weight(o, 1))))
         ret = mgv_cpu_no_memory(o);
-    } else if (op->u.conv.k == 1) {
-        ret = mgv_dnnl_rows_alloc(&c->rows, o, (int64_t)s.n * s.t * s.h * s.w, s.c, o->out.c, weights, c->bias, 0);
-    } else {
-        o->weight_bytes = c->bias ? o->out.c * sizeof(float) : 0;
-        ret = prepare_kernel3(o, weights);
-    }
+    else if (op->u.conv.k == 1)
+        ret = mgv_dnnl_rows_alloc(&c->rows, o, (int64_t)s.n * s.t * s.h * s.w, s.c, o->out.c, weights, c->one.bias, 0);
+    else
+        ret = product_init(&c->one, o, weights);
+    if (ret >= 0 && o->beside)
+        ret = both_init(o);
     mgv_freep(&weights);
     if (ret < 0)
         conv3d_unprepare(o);
@@ -191,34 +270,53 @@ static int padded(int i, int n, enum MgvPad pad)
     return n == 1 ? 0 : i < 0 ? -i : 2 * (n - 1) - i;
 }
 
-/** Copy n values from index at of the input, in the type that the primitive reads. */
-static void copy(char *dst, const MgvKernelOp *o, const float *in, size_t at, size_t n)
+/** Row of a plane of the input, or of what the op before makes of it, in the type that the primitive reads. */
+static void copy_row(char *dst, const MgvKernelOp *o, const float *in, int64_t plane, int row)
 {
-    if (o->in16[0])
-        memcpy(dst, o->in16[0] + at, n * sizeof(*o->in16[0]));
-    else if (((const Conv *)o->priv)->element < sizeof(float))
-        mgv_cpu_bf16((uint16_t *)dst, in + at, n);
+    const MgvShape s = o->in[0];
+    const size_t n = (size_t)s.w * s.c, from = plane * s.h + row;
+    const int bf16 = ((const Conv *)o->priv)->element < sizeof(float);
+    float *y = bf16 ? NULL : (float *)dst;
+    uint16_t *y16 = bf16 ? (uint16_t *)dst : NULL;
+
+    if (o->before && o->before->op->type == MGV_OP_UPSAMPLE)
+        mgv_cpu_upsample_row(o->before, y, y16, in, from);
+    else if (o->before)
+        mgv_cpu_norm_apply(o->before, y, y16, in + from * n, from, 1);
+    else if (o->in16[0])
+        memcpy(y16, o->in16[0] + from * n, n * sizeof(*y16));
+    else if (bf16)
+        mgv_cpu_bf16(y16, in + from * n, n);
     else
-        memcpy(dst, in + at, n * sizeof(*in));
+        memcpy(y, in + from * n, n * sizeof(*y));
 }
 
-/** Copy rows [first-1, first+rows+1) of a plane with padding. plane: its number among all samples' planes; < 0: zeros. */
+/** By what an UPSAMPLE before repeats rows and planes. */
+static int repeats(const MgvKernelOp *o, int planes)
+{
+    if (!o->before || o->before->op->type != MGV_OP_UPSAMPLE)
+        return 1;
+    return planes ? o->before->op->u.resample.ft : o->before->op->u.resample.fh;
+}
+
+/** Copy rows [first-1, first+rows+1) of a plane with padding. plane: its number among all planes; < 0: zeros. */
 static void pad_plane(char *dst, const MgvKernelOp *o, const float *in, int64_t plane, int first, int rows)
 {
-    const size_t element = ((const Conv *)o->priv)->element;
     const enum MgvPad pad = o->op->u.conv.pad;
-    const int w = o->in[0].w, c = o->in[0].c;
-    const int left = padded(-1, w, pad), right = padded(w, w, pad);
-    const size_t row = (size_t)w * c, cell = c * element, size = row * element;
+    const int w = o->in[0].w, left = padded(-1, w, pad), right = padded(w, w, pad), fh = repeats(o, 0);
+    const size_t cell = o->in[0].c * ((const Conv *)o->priv)->element, size = w * cell;
 
-    for (int i = -1; i <= rows; i++, dst += size + 2 * cell) {
-        const int from = padded(first + i, o->in[0].h, pad);
-
+    for (int i = -1, from, last = -1; i <= rows; i++, dst += size + 2 * cell, last = from) {
+        from = padded(first + i, o->in[0].h, pad);
         if (plane < 0 || from < 0) {
             memset(dst, 0, size + 2 * cell);
             continue;
         }
-        copy(dst + cell, o, in, (plane * o->in[0].h + from) * row, row);
+        if (last >= 0 && from / fh == last / fh) {
+            memcpy(dst, dst - (size + 2 * cell), size + 2 * cell);
+            continue;
+        }
+        copy_row(dst + cell, o, in, plane, from);
         if (left < 0) {
             memset(dst, 0, cell);
             memset(dst + cell + size, 0, cell);
@@ -227,6 +325,57 @@ static void pad_plane(char *dst, const MgvKernelOp *o, const float *in, int64_t 
             memcpy(dst + cell + size, dst + cell + right * cell, cell);
         }
     }
+}
+
+/**
+ * What comes after the convolution of rows of a plane, which lie in y; row: number of the first among all. A few rows
+ * at a time, which stay in first-level cache meanwhile.
+ */
+static void conv3d_out(const MgvKernelOp *o, const Run *run, float *y, int64_t row, int rows, int thread)
+{
+    const int step = mgv_cpu_norm_rows(o->out);
+    const size_t n = (size_t)step * o->out.w * o->out.c;
+
+    for (size_t at = row * (n / step); rows > 0; rows -= step, row += step, y += n, at += n) {
+        float *out = run->out ? run->out + at : NULL, *sum = y;
+
+        if (!out) {
+            mgv_cpu_act_bf16(o->out16 + at, y, n, o->op->act);
+            continue;
+        }
+        mgv_cpu_act(y, n, o->op->act);
+        if (o->residual == run->out)
+            mgv_cpu_add(sum = out, y, n);
+        else if (o->residual)
+            mgv_cpu_add(y, o->residual + at, n);
+        if (o->stats_of)
+            mgv_cpu_norm_stats(o->stats_of, o->stat, sum, row, step, thread);
+        if (o->out16)
+            mgv_cpu_bf16(o->out16 + at, sum, n);
+        if (sum != out)
+            mgv_cpu_stream(out, sum, n);
+    }
+}
+
+/** The same for two convolutions: pixels of y have the channels of both. */
+static void conv3d_out_both(const MgvKernelOp *o, const Run *run, const float *y, int64_t row, int rows)
+{
+    const int c = o->out.c, beside = o->beside->out.c;
+    const size_t at = (size_t)row * o->out.w, n = (size_t)rows * o->out.w;
+    float *a = run->out + at * c, *b = o->out_beside + at * beside;
+
+    for (size_t i = 0; i < n; i++) {
+        for (int k = 0; k < c; k++)
+            *a++ = *y++;
+        for (int k = 0; k < beside; k++)
+            *b++ = *y++;
+    }
+}
+
+/** Does the output of a plane wait in scratch memory? */
+static int is_apart(const MgvKernelOp *o, const float *out)
+{
+    return !out || o->beside || out == o->residual || mgv_shape_elements(o->out) * sizeof(*out) > STREAM_BYTES;
 }
 
 static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
@@ -238,24 +387,31 @@ static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const int t0 = tile / c->nb_bands % c->nb_spans * c->span, planes = MGV_MIN(c->span, s.t - t0);
     const int64_t n = tile / c->nb_bands / c->nb_spans;
     const size_t padded_plane = (size_t)(rows + 2) * (s.w + 2) * s.c * c->element;
-    const MgvDnnlPrim *prim = rows < c->band ? c->last : c->whole;
-    char *scratch = (char *)o->scratch + thread * c->thread_bytes;
+    const Product *p = o->beside ? &c->both : &c->one;
+    char *scratch = (char *)o->scratch + thread * (c->pad_bytes + c->y_bytes + c->prim_bytes);
+    const int apart = is_apart(o, run->out);
 
-    for (int i = 0; i < planes + 2; i++) {
-        const int from = padded(t0 + i - 1, s.t, o->op->u.conv.pad);
+    for (int i = 0, from, last = -1; i < planes + 2; i++, last = from) {
+        const int64_t row = (n * s.t + t0 + i - 2) * s.h + first;
         char *pad = scratch + i * padded_plane;
-        float *y = run->out + (((n * s.t + t0 + i - 2) * s.h + first) * s.w) * o->out.c;
+        float *y = apart ? (float *)(scratch + c->pad_bytes) : run->out + row * s.w * o->out.c;
         int status;
 
-        pad_plane(pad, o, run->in, from < 0 ? -1 : n * s.t + from, first, rows);
+        from = padded(t0 + i - 1, s.t, o->op->u.conv.pad);
+        if (last >= 0 && from >= 0 && from / repeats(o, 1) == last / repeats(o, 1))
+            memcpy(pad, pad - padded_plane, padded_plane);
+        else
+            pad_plane(pad, o, run->in, from < 0 ? -1 : n * s.t + from, first, rows);
         if (i < 2)
             continue;
-        status = mgv_dnnl_execute(prim, thread, pad - 2 * padded_plane, c->weights, c->bias, y, scratch + c->pad_bytes);
+        status = mgv_dnnl_execute(rows < c->band ? p->last : p->whole, thread, pad - 2 * padded_plane, p->weights,
+                                  p->bias, y, scratch + c->pad_bytes + c->y_bytes);
         if (status)
             return status;
-        mgv_cpu_act(y, (size_t)rows * s.w * o->out.c, o->op->act);
-        if (o->residual)
-            mgv_cpu_add(y, o->residual + (y - run->out), (size_t)rows * s.w * o->out.c);
+        if (o->beside)
+            conv3d_out_both(o, run, y, row, rows);
+        else
+            conv3d_out(o, run, y, row, rows, thread);
     }
     return 0;
 }
@@ -268,6 +424,8 @@ static int conv3d_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], v
     (void)job, (void)nb_jobs;
     if (c->rows)
         return mgv_dnnl_rows_run(o, c->rows, in[0], out);
+    if (o->before && o->before->op->type == MGV_OP_GROUP_NORM)
+        mgv_cpu_norm_measure(o->before, o->stat, in[0]);
     return mgv_dnnl_tiles(o, "convolution", o->in[0].n * c->nb_spans * c->nb_bands, conv3d_tile, &run);
 }
 

@@ -31,6 +31,15 @@ enum { OWN, F32, BF16, NB_FORMS };
 /** Ways to run: op by op, which a tap needs, or fused ops in one. */
 enum { SINGLE, FUSED, NB_WAYS };
 
+/** Ops that run as one, seen from the first of them. */
+typedef struct Fused {
+    int lead;  ///< whose kernel runs
+    int last;  ///< whose output is that of all
+    int end;   ///< the last of all, which is another than last where two convolutions stand side by side
+    int stats; ///< the GROUP_NORM behind them whose statistics they take, -1: none
+    MgvT place; ///< tensor in whose place they write, -1: none
+} Fused;
+
 typedef MgvTensorInfo *Forms[NB_FORMS]; ///< of the plan's tensors, one allocation; size 0: not in this form
 
 struct MgvExec {
@@ -38,11 +47,11 @@ struct MgvExec {
     const MgvPlan *plan;
     MgvKernelOp *ops;        ///< one for each of the plan's, nb_ops of them set up
     int nb_ops;
-    int *last;               ///< of each op: the last of those that are fused with it, itself if none are
+    Fused *fused;            ///< of each op
     Forms form[NB_WAYS];
     uint8_t *own;
     size_t own_size;
-    size_t shared_size[NB_WAYS], scratch_bytes; ///< of the device's arena: tensors, and behind them scratch
+    size_t shared_size[NB_WAYS], stat_bytes, scratch_bytes; ///< of the device's arena: tensors, what lies behind them
     size_t grown;            ///< by how much the device's arena had to grow
     int32_t *rows;           ///< positions that are computed, NULL: all
     int nb_rows;

@@ -172,6 +172,7 @@ static int prepare_ops(void *arg)
 
         RET(o->kernel->prepare ? o->kernel->prepare(o) : 0);
         exec->scratch_bytes = MGV_MAX(exec->scratch_bytes, o->scratch_bytes);
+        exec->stat_bytes = MGV_MAX(exec->stat_bytes, MGV_ALIGN_UP(o->stat_bytes, MGV_ALIGNMENT));
     }
     return 0;
 fail:
@@ -214,7 +215,7 @@ static int grow_arena(void *arg)
 {
     MgvExec *exec = arg;
     MgvDevice *dev = exec->dev;
-    const size_t size = exec->shared_size[exec->tap ? SINGLE : FUSED] + exec->scratch_bytes;
+    const size_t size = exec->shared_size[exec->tap ? SINGLE : FUSED] + exec->stat_bytes + exec->scratch_bytes;
     uint8_t *arena;
 
     if (dev->arena && size <= dev->arena_size)
@@ -249,8 +250,8 @@ int mgv_host_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
     exec->dev  = dev;
     exec->plan = plan;
     exec->ops  = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->ops));
-    exec->last = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->last));
-    if (!exec->ops || !exec->last)
+    exec->fused = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->fused));
+    if (!exec->ops || !exec->fused)
         RET(mgv_exec_no_memory(dev, plan, plan->nb_ops * sizeof(*exec->ops), "ops"));
     RET(mgv_host_call(dev, prepare_ops, exec));
     RET(alloc_memory(exec));
@@ -268,7 +269,7 @@ void mgv_host_free(MgvExec **exec)
     mgv_host_call((*exec)->dev, forget, *exec);
     mgv_host_call((*exec)->dev, unprepare_ops, *exec);
     mgv_freep(&(*exec)->ops);
-    mgv_freep(&(*exec)->last);
+    mgv_freep(&(*exec)->fused);
     for (int way = 0; way < NB_WAYS; way++)
         mgv_freep(&(*exec)->form[way][OWN]);
     mgv_freep(&(*exec)->own);
@@ -379,16 +380,16 @@ static void *keep(const MgvKernelOp *o, int k, const void *new)
     return new ? o->kept[k] : NULL;
 }
 
-/* Tell op i where everything lies, and run it up to op last. */
-static int run_ops(const MgvExec *exec, int way, int i, int last)
+/* Tell the op that leads where everything lies, and run ops i to f->end. */
+static int run_ops(const MgvExec *exec, int way, int i, const Fused *f)
 {
-    MgvKernelOp *o = &exec->ops[i];
-    const MgvT *added = exec->plan->ops[last > i ? i + 1 : i].in, out = exec->plan->ops[last].out;
+    MgvKernelOp *o = &exec->ops[f->lead];
+    const MgvT *added = exec->plan->ops[f->last > f->lead ? f->lead + 1 : i].in, out = exec->plan->ops[f->last].out;
     const void *in[MGV_MAX_IN];
 
     for (int j = 0; j < MGV_MAX_IN; j++) {
-        in[j] = locate_f32(exec, way, o->op->in[j]);
-        o->in16[j] = locate(exec, way, o->op->in[j], BF16);
+        in[j] = locate_f32(exec, way, exec->ops[i].op->in[j]);
+        o->in16[j] = locate(exec, way, exec->ops[i].op->in[j], BF16);
     }
     for (int k = 1; o->kept[1] && k < MGV_MAX_IN; k++) {
         const void *all = keep(o, k, o->in16[k] ? (const void *)o->in16[k] : in[k]);
@@ -396,10 +397,15 @@ static int run_ops(const MgvExec *exec, int way, int i, int last)
         in[k]      = o->in16[k] ? NULL : all;
         o->in16[k] = o->in16[k] ? all : NULL;
     }
-    o->residual = last > i ? locate_f32(exec, way, added[added[0] == o->op->out]) : NULL;
-    o->norm     = last > i + 1 ? &exec->ops[i + 2] : NULL;
+    o->residual = f->last > f->lead ? locate_f32(exec, way, added[added[0] == o->op->out]) : NULL;
+    o->before   = f->lead > i ? &exec->ops[i] : NULL;
+    o->norm     = f->last > f->lead + 1 ? &exec->ops[f->lead + 2] : NULL;
+    o->beside   = f->end > f->last ? &exec->ops[f->end] : NULL;
+    o->out_beside = o->beside ? locate_f32(exec, way, o->beside->op->out) : NULL;
+    o->stats_of = f->stats >= 0 ? &exec->ops[f->stats] : NULL;
     o->out16    = locate(exec, way, out, BF16);
-    o->scratch  = exec->dev->arena + exec->shared_size[way];
+    o->stat     = exec->dev->arena + exec->shared_size[way];
+    o->scratch  = (uint8_t *)o->stat + exec->stat_bytes;
     return run_op(o, in, locate_f32(exec, way, out));
 }
 
@@ -410,12 +416,15 @@ static int run_plan(void *arg)
     int i, ret;
 
     RET(grow_arena(exec)); // for a tap
+    for (i = 0; i < exec->nb_ops; i++)
+        exec->ops[i].has_stats = 0;
     for (i = 0; i < exec->nb_ops; i++) {
-        const int first = i;
+        const Fused single = { i, i, i, -1, -1 }, *f = way == FUSED ? &exec->fused[i] : &single;
 
-        if (way == FUSED)
-            i = exec->last[i];
-        RET(run_ops(exec, way, first, i));
+        RET(run_ops(exec, way, i, f));
+        if (f->stats >= 0)
+            exec->ops[f->stats].has_stats = 1;
+        i = f->end;
         if (exec->tap)
             RET(call_tap(exec, i, locate_f32(exec, way, exec->ops[i].op->out)));
     }

@@ -76,7 +76,14 @@ struct MgvKernelOp {
     unsigned in_bf16;             ///< bit i: in16[i] will be there, known to prepare()
     const int32_t *rows;          ///< position of each of the out.w rows, NULL: all are computed; see mgv_host_select()
     unsigned fuses;               ///< declare() sets bit MGV_OP_*: run() can do such an op that follows: see below
+    unsigned fuses_before;        ///< the same of an op that comes before
+    const MgvKernelOp *before;    ///< the op that run() does to its input first, NULL: none
     const MgvKernelOp *norm;      ///< the LAYER_NORM that run() does last, known to prepare(); NULL: none
+    MgvKernelOp *beside;          ///< another convolution of the same input, which run() does as well, known to prepare()
+    float *out_beside;            ///< for run(): where its output goes
+    const MgvKernelOp *stats_of;  ///< the GROUP_NORM of whose input, its output, run() takes the statistics, NULL: none
+    int adds_in_place;            ///< declare() sets it: the ADD's output may lie where residual does
+    int has_stats;                ///< of a GROUP_NORM: its statistics were taken
     const float *residual;        ///< for run(): what the ADD that it does adds to its output, NULL: nothing
     const uint16_t *in16[MGV_MAX_IN]; ///< for run(): input i in bf16, NULL: only as float
     void *kept[MGV_MAX_IN];       ///< ATTENTION, the executor's: keys and values of all positions, NULL without rows
@@ -85,12 +92,18 @@ struct MgvKernelOp {
     /** Scratch memory of scratch_bytes (set by prepare), shared by all ops of the plan, one for all jobs. */
     size_t scratch_bytes;
     void *scratch;
+    /** Memory for the statistics of a GROUP_NORM, stat_bytes (set by prepare) or more, which lasts to the next op. */
+    size_t stat_bytes;
+    void *stat;
 };
 
 /*
  * Fused ops: an ADD that alone reads the output of a product, and a LAYER_NORM
  * that alone reads the sum, are done by the product's kernel while a tile of it
- * is in cache. The bits come out the same. A plan with a tap runs op by op.
+ * is in cache. What reads a GROUP_NORM's or UPSAMPLE's output alone may do that
+ * op as it reads, and what writes a GROUP_NORM's input take its statistics. Two
+ * CONV3D one after another that read the same may be one. The bits come out the
+ * same. A plan with a tap runs op by op.
  */
 
 /*

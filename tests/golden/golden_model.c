@@ -391,8 +391,17 @@ static int do_nothing(void *opaque, const MgvPlan *p, int op, const void *data)
     return data ? 0 : MAGVIT_ERR(EINVAL);
 }
 
-/* Run a plan op by op, as a tap makes a backend do, or as it likes; its first output. */
-static int run_bits(const Subject *s, MgvDevice *dev, const MgvPlan *p, const void *const *in, int tapped, void *out)
+static size_t outputs_size(const MgvPlan *p)
+{
+    size_t size = 0;
+
+    for (int i = 0; i < p->nb_outputs; i++)
+        size += p->tensors[p->outputs[i]].size;
+    return size;
+}
+
+/* Run a plan op by op, as a tap makes a backend do, or as it likes; its outputs, one behind the other. */
+static int run_bits(const Subject *s, MgvDevice *dev, const MgvPlan *p, const void *const *in, int tapped, uint8_t *out)
 {
     const MgvBackend *b = s->backend;
     MgvExec *exec = NULL;
@@ -403,7 +412,10 @@ static int run_bits(const Subject *s, MgvDevice *dev, const MgvPlan *p, const vo
     for (i = 0; i < p->nb_inputs; i++)
         RET(b->write(exec, p->inputs[i], in[i], p->tensors[p->inputs[i]].size));
     RET(b->run(exec));
-    RET(b->read(exec, p->outputs[0], out, p->tensors[p->outputs[0]].size));
+    for (i = 0; i < p->nb_outputs; i++) {
+        RET(b->read(exec, p->outputs[i], out, p->tensors[p->outputs[i]].size));
+        out += p->tensors[p->outputs[i]].size;
+    }
 fail:
     if (exec)
         b->free(&exec);
@@ -418,15 +430,15 @@ static int check_bits(const Subject *s, MgvDevice *const dev[2], BuildFn *build,
     int i, differ = 0, ret;
 
     RET(build(&p, &s->config, 1, s->model, s->g->log));
-    want = mgv_calloc(p->tensors[p->outputs[0]].size, 1);
-    got  = mgv_calloc(p->tensors[p->outputs[0]].size, 1);
+    want = mgv_calloc(outputs_size(p), 1);
+    got  = mgv_calloc(outputs_size(p), 1);
     if (!want || !got)
         RET(MAGVIT_ERR(ENOMEM));
     RET(run_bits(s, dev[0], p, in, 1, want));
     for (i = 0; i < 3; i++) {
-        memset(got, 0xff, p->tensors[p->outputs[0]].size);
+        memset(got, 0xff, outputs_size(p));
         RET(run_bits(s, dev[i > 0], p, in, i == 1, got));
-        differ |= memcmp(want, got, p->tensors[p->outputs[0]].size) ? 1 << i : 0;
+        differ |= memcmp(want, got, outputs_size(p)) ? 1 << i : 0;
     }
     if (differ)
         printf("%s: %s: outputs differ, %#x\n", s->backend->name, p->name, differ);
