@@ -108,6 +108,9 @@ const Case cases[] = {
 
     VQ(1, 1, 1, 1, 1, 1), VQ(2, 3, 5, 3, 5, 17), VQ(1, 1, 3, 33, 64, 130), VQ(1, 2, 5, 5, 17, 33, .normalize = 1),
     VQ(1, 1, 5, 17, 4, 257, .normalize = 1), VQ(1, 3, 5, 5, 3, 64),
+
+    GN(1, 3, 8, 32, 16, 4, SILU),
+    GN(2, 2, 6, 16, 32, 8),
 };
 const int nb_cases = MGV_ARRAY_LEN(cases);
 

@@ -361,6 +361,56 @@ static void test_threads(void)
         }
 }
 
+/* An output larger than caches: channel k is the input times k + 1, exactly. */
+static void check_large(const MgvBackend *b, MgvPlan *p, const float *in, float *out, size_t pixels, int channels)
+{
+    const MgvDeviceSettings s = { NULL, 2, MAGVIT_PRECISION_F32 };
+    MgvDevice *dev;
+    MgvExec *exec;
+    size_t i, wrong = 0;
+
+    CU_ASSERT_EQUAL_FATAL(b->open(&dev, &s, &unit_log), 0);
+    CU_ASSERT_EQUAL_FATAL(b->compile(&exec, dev, p), 0);
+    CU_ASSERT_EQUAL(b->write(exec, p->inputs[0], in, pixels * sizeof(*in)), 0);
+    CU_ASSERT_EQUAL(b->run(exec), 0);
+    CU_ASSERT_EQUAL(b->read(exec, p->outputs[0], out, pixels * channels * sizeof(*out)), 0);
+    for (i = 0; i < pixels * channels; i++)
+        wrong += out[i] != in[i / channels] * (i % channels + 1);
+    CU_ASSERT_EQUAL(wrong, 0);
+    b->free(&exec);
+    b->close(&dev);
+}
+
+static void test_large(void)
+{
+    enum { CHANNELS = 16 };
+    const MgvShape shape = { 1, 2, 363, 377, 1 };
+    const size_t pixels = mgv_shape_elements(shape);
+    float w[27 * CHANNELS] = { 0 }, *in = mgv_calloc(pixels, sizeof(*in));
+    float *out = mgv_calloc(pixels, CHANNELS * sizeof(*out));
+    MgvSafetensors *st;
+    Case c;
+    size_t i;
+
+    CU_ASSERT_FATAL(in && out);
+    for (i = 0; i < pixels; i++)
+        in[i] = (float)(i % 251);
+    for (i = 0; i < CHANNELS; i++)
+        w[27 * i + 13] = (float)(i + 1);
+    st = weights_of("{\"c.weight\":{\"dtype\":\"F32\",\"shape\":[16,1,3,3,3],\"data_offsets\":[0,1728]}}", w,
+                    27 * CHANNELS);
+    c = begin(st, shape, MGV_F32);
+    mgv_plan_output(c.p, "out", mgv_conv3d(c.p, "c", c.x, CHANNELS, 3, MGV_PAD_REFLECT, 0, MGV_ACT_NONE));
+    CU_ASSERT_EQUAL_FATAL(mgv_plan_finish(c.p), 0);
+    for (i = 0; mgv_backends[i]; i++)
+        if (is_host(mgv_backends[i]))
+            check_large(mgv_backends[i], c.p, in, out, pixels, CHANNELS);
+    mgv_plan_free(&c.p);
+    mgv_safetensors_close(&st);
+    mgv_freep(&in);
+    mgv_freep(&out);
+}
+
 typedef struct Tapped {
     int count, stop_at;
 } Tapped;
@@ -563,6 +613,7 @@ CU_ErrorCode add_host_suite(void)
         { "pool and upsample", test_resample },
         { "embed, vq_argmin, add_rows", test_lookup },
         { "thread counts", test_threads },
+        { "outputs larger than caches", test_large },
         { "tap", test_tap },
         { "wrong data", test_wrong_data },
         { "no memory", test_alloc },
