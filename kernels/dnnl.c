@@ -179,6 +179,11 @@ static int has_isa(unsigned isa)
     return (dnnl_get_effective_cpu_isa() & isa) == isa;
 }
 
+int mgv_dnnl_has_amx(void)
+{
+    return has_isa(dnnl_cpu_isa_avx512_core_amx);
+}
+
 /**
  * Settle what the device multiplies. Without the instructions AVX-512 would emulate bf16, slower than float32, and
  * the sums of two 8-bit products would be cut off at 16 bits.
@@ -391,8 +396,8 @@ static Array channels_last(int c, int t, int h, int w)
 
 int mgv_dnnl_conv(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlConv *c, const MgvDnnlPrim *like)
 {
-    const Array src = channels_last(c->cin, c->t + 2, c->h + 2, c->w + 2);
-    const Array weights = { 5, { c->cout, c->cin, 3, 3, 3 }, { 0 } };
+    const Array src = channels_last(c->cin, c->t + 2, c->h + 2, c->w + c->kw - 1);
+    const Array weights = { 5, { c->cout, c->cin, 3, 3, c->kw }, { 0 } };
     const Array bias = { 1, { c->cout }, { 1 } };
     const Array dst = channels_last(c->cout, c->t, c->h, c->w);
 

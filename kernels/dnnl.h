@@ -36,6 +36,9 @@
 
 #include "kernels/host.h"
 
+/** Does the processor multiply tiles of bf16? */
+int mgv_dnnl_has_amx(void);
+
 /** Create the engine, fill dev->engine and dev->description. On the worker thread, after dev->threads is known. */
 int mgv_dnnl_open(MgvDevice *dev);
 void mgv_dnnl_close(MgvDevice *dev);
@@ -63,9 +66,9 @@ typedef struct MgvDnnlMatmul {
     int y_bf16;                   ///< 1: y is bf16 if x is
 } MgvDnnlMatmul;
 
-/** y[t,h,w,cout] = x[t+2,h+2,w+2,cin] * W[cout,cin,3,3,3] + bias, no padding. */
+/** y[t,h,w,cout] = x[t+2,h+2,w+kw-1,cin] * W[cout,cin,3,3,kw] + bias, no padding. */
 typedef struct MgvDnnlConv {
-    int t, h, w, cin, cout;
+    int t, h, w, cin, cout, kw;
     int bias; ///< 1: with bias
 } MgvDnnlConv;
 

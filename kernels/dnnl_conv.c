@@ -29,6 +29,10 @@
  * and the statistics of a GROUP_NORM that comes after are taken of what it gives.
  * Two convolutions of the same input that have few output channels are one: of
  * fewer than a vector holds, oneDNN's code takes as long as for a whole one.
+ *
+ * AMX takes 32 input channels at once, and as long for fewer. With up to 16 a
+ * row is therefore seen as half as many pixels of twice the channels, in the
+ * same memory: two output pixels need four padded ones, which are two pairs.
  */
 
 #include <string.h>
@@ -48,6 +52,8 @@
 /** A norm is done before its values are copied if that is not to be done more often. */
 #define MAX_OVERLAP 2.0
 
+/** Most input channels of pixels that are taken in pairs. */
+#define MAX_PAIRED 16
 /** Most output channels of two that are one, each. */
 #define MAX_BESIDE 8
 
@@ -61,6 +67,7 @@ typedef struct Product {
 typedef struct Conv {
     MgvDnnlRows *rows;          ///< kernel 1; all else is unused
     Product one, both;          ///< of this op, and with that beside
+    int pairs;                  ///< pixels of the products: 1 or 2 of the tensors'
     size_t element;             ///< bytes of a padded value
     int band, nb_bands;         ///< rows of a band
     int span, nb_spans;         ///< planes of a span
@@ -125,9 +132,22 @@ static double overlap(const Conv *c)
     return (1.0 + 2.0 / c->band) * (1.0 + 2.0 / c->span);
 }
 
+static int may_pair(const Conv *c, const MgvKernelOp *o)
+{
+    return c->element < sizeof(float) && mgv_dnnl_has_amx() && o->in[0].c <= MAX_PAIRED && o->in[0].w % 2 == 0;
+}
+
+/** A product to cout channels on a band of some rows. */
+static MgvDnnlConv product_of(const MgvKernelOp *o, int rows, int cout)
+{
+    const int n = ((const Conv *)o->priv)->pairs;
+
+    return (MgvDnnlConv){ 1, rows, o->in[0].w / n, o->in[0].c * n, cout * n, n == 2 ? 2 : 3, !!o->op->weight[1] };
+}
+
 static int whole_init(Product *p, const MgvKernelOp *o, int cout)
 {
-    const MgvDnnlConv conv = { 1, ((const Conv *)o->priv)->band, o->in[0].w, o->in[0].c, cout, !!o->op->weight[1] };
+    const MgvDnnlConv conv = product_of(o, ((const Conv *)o->priv)->band, cout);
 
     p->cout = cout;
     return mgv_dnnl_conv(&p->whole, o, &conv, NULL);
@@ -141,12 +161,14 @@ static int declare_kernel3(MgvKernelOp *o)
 
     /* half the bytes make larger bands */
     c->element = mgv_cpu_is_bf16(o->dev) ? sizeof(uint16_t) : sizeof(float);
+    c->pairs = may_pair(c, o) ? 2 : 1;
     choose_tiles(c, o);
     if ((ret = whole_init(&c->one, o, o->out.c)) < 0)
         return ret;
     if (c->element < sizeof(float) && mgv_dnnl_type(c->one.whole) == MGV_DNNL_F32) {
         mgv_dnnl_free(&c->one.whole);
         c->element = sizeof(float);
+        c->pairs = 1;
         choose_tiles(c, o);
         ret = whole_init(&c->one, o, o->out.c);
     }
@@ -162,13 +184,54 @@ static int declare_kernel3(MgvKernelOp *o)
     return ret;
 }
 
+/** Weights for pairs of pixels: of tap 2 * q + i - j, where there is one, between pixel i of pair q and output j. */
+static float *paired_weights(const float *w, int cin, int cout)
+{
+    float *p = mgv_calloc((size_t)4 * cout * cin * 18, sizeof(*p)), *y = p;
+
+    for (int j = 0; j < 2 && p; j++)
+        for (int co = 0; co < cout; co++)
+            for (int i = 0; i < 2; i++)
+                for (int ci = 0; ci < cin; ci++)
+                    for (int k = 0; k < 18; k++, y++) {
+                        const int tap = 2 * (k % 2) + i - j;
+
+                        *y = tap < 0 || tap > 2 ? 0.0f : w[((size_t)co * cin + ci) * 27 + k / 2 * 3 + tap];
+                    }
+    return p;
+}
+
+/** Weights in the layout of the primitive. */
+static int pack(Product *p, const MgvKernelOp *o, const float *weights)
+{
+    const int pairs = ((const Conv *)o->priv)->pairs, cin = o->in[0].c, taps = pairs == 2 ? 18 : 27;
+    const ptrdiff_t strides[] = { (ptrdiff_t)pairs * cin * taps, taps, taps / 3, taps / 9, 1 };
+    float *paired = pairs == 2 ? paired_weights(weights, cin, p->cout) : NULL;
+    float *bias = pairs == 2 && p->bias ? mgv_calloc(2 * p->cout, sizeof(*bias)) : NULL;
+    int ret = MAGVIT_ERR(ENOMEM);
+
+    if (pairs == 2 && (!paired || (p->bias && !bias)))
+        mgv_cpu_no_memory(o);
+    else
+        ret = mgv_dnnl_pack(&p->weights, o, p->whole, paired ? paired : weights, strides);
+    if (ret >= 0 && bias) {
+        for (int i = 0; i < 2 * p->cout; i++)
+            bias[i] = p->bias[i % p->cout];
+        mgv_freep(&p->bias);
+        p->bias = bias;
+        bias = NULL;
+    }
+    mgv_freep(&paired);
+    mgv_freep(&bias);
+    return ret;
+}
+
 /** What a product needs besides the primitive for whole bands. weights: in file order */
 static int product_init(Product *p, MgvKernelOp *o, const float *weights)
 {
     Conv *c = o->priv;
     const MgvShape s = o->in[0];
-    const ptrdiff_t strides[] = { (ptrdiff_t)s.c * 27, 27, 9, 3, 1 };
-    const MgvDnnlConv conv = { 1, s.h - (c->nb_bands - 1) * c->band, s.w, s.c, p->cout, !!p->bias };
+    const MgvDnnlConv conv = product_of(o, s.h - (c->nb_bands - 1) * c->band, p->cout);
     size_t prim_bytes = mgv_dnnl_scratch_bytes(p->whole), y_bytes;
     int ret;
 
@@ -177,13 +240,13 @@ static int product_init(Product *p, MgvKernelOp *o, const float *weights)
             return ret;
         prim_bytes = MGV_MAX(prim_bytes, mgv_dnnl_scratch_bytes(p->last));
     }
-    if ((ret = mgv_dnnl_pack(&p->weights, o, p->whole, weights, strides)) < 0)
+    if ((ret = pack(p, o, weights)) < 0)
         return ret;
     y_bytes = MGV_ALIGN_UP((size_t)c->band * s.w * p->cout * sizeof(float), MGV_ALIGNMENT);
     c->y_bytes = MGV_MAX(c->y_bytes, y_bytes);
     c->prim_bytes = MGV_MAX(c->prim_bytes, prim_bytes);
     c->pad_bytes = MGV_ALIGN_UP((size_t)(c->span + 2) * (c->band + 2) * (s.w + 2) * s.c * c->element, MGV_ALIGNMENT);
-    o->weight_bytes += mgv_dnnl_weight_bytes(p->whole) + (p->bias ? p->cout * sizeof(*p->bias) : 0);
+    o->weight_bytes += mgv_dnnl_weight_bytes(p->whole) + (p->bias ? c->pairs * p->cout * sizeof(*p->bias) : 0);
     o->scratch_bytes = (c->pad_bytes + c->y_bytes + c->prim_bytes) * o->dev->threads;
     return 0;
 }
