@@ -59,6 +59,8 @@ void mgv_cpu_f32(float *restrict y, const uint16_t *restrict x, size_t n)
 
 /** Floats between a function and what follows it: compilers make vector code of either, but not of both in one loop. */
 #define BLOCK 256
+/** Floats that the widest vectors hold. */
+#define VECTOR 16
 
 MGV_CLONES static void silu_exponentials(float *restrict e, const float *restrict x, size_t n)
 {
@@ -82,19 +84,31 @@ MGV_CLONES static void divide(float *restrict x, const float *restrict e, size_t
 }
 
 /* Where the limits of the exponential are in sight, compilers divide once for each case of them: hence two loops. */
-void mgv_cpu_act(float *x, size_t n, enum MgvAct act)
+static void act_block(float *x, size_t n, enum MgvAct act)
 {
     float e[BLOCK];
 
+    if (act == MGV_ACT_SILU)
+        silu_exponentials(e, x, n);
+    else
+        gelu_exponentials(e, x, n);
+    divide(x, e, n);
+}
+
+/* Whole vectors only: the code for what is left over may round otherwise, and where that is depends on the threads. */
+void mgv_cpu_act(float *x, size_t n, enum MgvAct act)
+{
+    const size_t whole = n / VECTOR * VECTOR;
+    float rest[VECTOR] = { 0 };
+
     if (act == MGV_ACT_NONE)
         return;
-    for (size_t len; n; n -= len, x += len) {
-        len = MGV_MIN(n, BLOCK);
-        if (act == MGV_ACT_SILU)
-            silu_exponentials(e, x, len);
-        else
-            gelu_exponentials(e, x, len);
-        divide(x, e, len);
+    for (size_t i = 0; i < whole; i += BLOCK)
+        act_block(x + i, MGV_MIN(whole - i, BLOCK), act);
+    if (whole < n) {
+        memcpy(rest, x + whole, (n - whole) * sizeof(*x));
+        act_block(rest, VECTOR, act);
+        memcpy(x + whole, rest, (n - whole) * sizeof(*x));
     }
 }
 

@@ -82,7 +82,7 @@ def work(args, path):
     text = run([args.magvit, "info", "--model", path, "--precision", "f32", "--verbose", "--verbose"])
     total = {"encode": {}, "step": {}, "decode": {}}
     part = {"encoder": "encode", "quantizer": "encode", "transformer": "step", "decoder": "decode"}
-    for name, op, macs in set(re.findall(r"^magvit: (\S+) +(\w+) .* ([\d.]+) MMAC", text, re.M)):
+    for name, op, macs in set(re.findall(r"^magvit: (\S+[^\s:]) +(\w+) .* ([\d.]+) MMAC @", text, re.M)):
         ops = total[part[name.split(".")[0]]]
         ops[op] = ops.get(op, 0) + float(macs) * 1e6
     return total
