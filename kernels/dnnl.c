@@ -184,6 +184,20 @@ int mgv_dnnl_has_amx(void)
     return has_isa(dnnl_cpu_isa_avx512_core_amx);
 }
 
+int mgv_dnnl_fast_bf16(int avx512, int amx, int intel)
+{
+    return amx || (avx512 && !intel);
+}
+
+static int is_intel(void)
+{
+#if MGV_AVX512
+    return __builtin_cpu_is("intel");
+#else
+    return 0;
+#endif
+}
+
 /**
  * Settle what the device multiplies. Without the instructions AVX-512 would emulate bf16, slower than float32, and
  * the sums of two 8-bit products would be cut off at 16 bits.
@@ -191,6 +205,7 @@ int mgv_dnnl_has_amx(void)
 static int choose_precision(MgvDevice *dev)
 {
     const int bf16 = has_isa(dnnl_cpu_isa_avx512_core_bf16);
+    const int fast = mgv_dnnl_fast_bf16(bf16, mgv_dnnl_has_amx(), is_intel());
     const int int8 = has_isa(dnnl_cpu_isa_avx512_core_vnni) || has_isa(dnnl_cpu_isa_avx2_vnni);
 
     if (dev->precision == MAGVIT_PRECISION_F16) {
@@ -206,8 +221,8 @@ static int choose_precision(MgvDevice *dev)
         return MAGVIT_ERR(ENOTSUP);
     }
     if (dev->precision == MAGVIT_PRECISION_AUTO)
-        dev->precision = bf16 ? MAGVIT_PRECISION_BF16 : MAGVIT_PRECISION_F32;
-    dev->bf16 = bf16 && dev->precision != MAGVIT_PRECISION_F32;
+        dev->precision = fast ? MAGVIT_PRECISION_BF16 : MAGVIT_PRECISION_F32;
+    dev->bf16 = dev->precision == MAGVIT_PRECISION_BF16 || (dev->precision == MAGVIT_PRECISION_INT8 && fast);
     return 0;
 }
 

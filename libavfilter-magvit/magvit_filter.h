@@ -122,7 +122,7 @@ typedef struct FFMagvitFilter {
         MAGVIT_CONST("vulkan", "Vulkan compute",      MAGVIT_BACKEND_VULKAN, "backend"), \
     { "device", "set the Vulkan device by index, UUID or part of its name", MAGVIT_OFFSET(device), AV_OPT_TYPE_STRING, { .str = NULL }, 0, 0, MAGVIT_FLAGS }, \
     { "precision", "set what products multiply", MAGVIT_OFFSET(precision), AV_OPT_TYPE_INT, { .i64 = MAGVIT_PRECISION_AUTO }, MAGVIT_PRECISION_AUTO, MAGVIT_PRECISION_F16, MAGVIT_FLAGS, .unit = "precision" }, \
-        MAGVIT_CONST("auto",   "bf16 or f16 where the hardware multiplies it", MAGVIT_PRECISION_AUTO, "precision"), \
+        MAGVIT_CONST("auto",   "bf16 or f16 where the hardware is faster so", MAGVIT_PRECISION_AUTO, "precision"), \
         MAGVIT_CONST("f32",    "32-bit float",        MAGVIT_PRECISION_F32,  "precision"), \
         MAGVIT_CONST("bf16",   "16-bit brain float, cpu", MAGVIT_PRECISION_BF16, "precision"), \
         MAGVIT_CONST("int8",   "8-bit integers in the transformer, cpu", MAGVIT_PRECISION_INT8, "precision"), \

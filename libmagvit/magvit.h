@@ -99,7 +99,7 @@ extern "C" {
 
 /** What matrix products and convolutions multiply; sums, norms and everything else are float32. */
 enum MagvitPrecision {
-    MAGVIT_PRECISION_AUTO, ///< bf16 where the CPU multiplies it (AVX512_BF16, AMX), f16 on a GPU that has it, else f32
+    MAGVIT_PRECISION_AUTO, ///< bf16 where the CPU is faster so: AMX, AVX512_BF16 of others than Intel; f16 on a GPU that has it; else f32
     MAGVIT_PRECISION_F32,
     MAGVIT_PRECISION_BF16, ///< half the memory for weights; MAGVIT_ERR(ENOTSUP) where the CPU lacks it
     /**

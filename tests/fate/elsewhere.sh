@@ -40,6 +40,25 @@ END
     done
 }
 
+# what auto takes, by instructions that oneDNN may use: less of them than there are
+test_tool_precision() {
+    # device ISA PRECISION: as the tool describes it; empty if the precision is refused
+    device() { ONEDNN_MAX_CPU_ISA=$1 "$MAGVIT" bench --quiet --model $tiny --backend cpu --threads 1 --precision "$2" 2> "$tmp/err" | head -n 1; }
+    case $(device AVX512_CORE_BF16 f32) in *" avx512_core_bf16, f32,"*) ;; *) skip "no oneDNN, AVX512_BF16 or ONEDNN_MAX_CPU_ISA"; return ;; esac
+    if grep -q GenuineIntel /proc/cpuinfo; then fast=f32; else fast=bf16; fi
+    while read -r isa asked taken; do
+        case $(device "$isa" "$asked") in *", $taken, 1 thread"*) ;; *) note "$isa, $asked: not $taken"; return 1 ;; esac
+    done <<END
+AVX512_CORE f32 f32
+AVX512_CORE auto f32
+AVX512_CORE_BF16 auto $fast
+AVX512_CORE_BF16 bf16 bf16
+AVX512_CORE_BF16 int8 int8 and $fast
+END
+    case $(device DEFAULT f32) in *" avx512_core_amx, "*) ;; *) return 0 ;; esac
+    case $(device DEFAULT auto) in *", bf16, 1 thread"*) ;; *) note "AMX: not bf16"; return 1 ;; esac
+}
+
 # A stream that is cut off in the middle of a frame: what came before is out, the exit status is not 0.
 test_tool_damaged() {
     ff -f lavfi -i "$(source 32x24 10 21 yuv420p)" -f yuv4mpegpipe "$tmp/in.y4m" || return 1

@@ -25,6 +25,9 @@
 #include <string.h>
 
 #include "config.h"
+#if CONFIG_ONEDNN
+#include "kernels/dnnl.h"
+#endif
 #include "tests/unit/unit.h"
 
 #define TINY MAGVIT_SOURCE_PATH "/tests/data/tiny.safetensors"
@@ -126,6 +129,19 @@ static void test_precision(void)
         error += fabs(clip[0][i] - clip[1][i]) / MGV_ARRAY_LEN(clip[0]);
     CU_ASSERT(error < 0.01);
     CU_ASSERT_EQUAL(error > 0, bf16);
+}
+#endif
+
+#if CONFIG_ONEDNN
+/* Where auto takes bf16. What this processor has, and less, is tests/fate/elsewhere.sh's business. */
+static void test_fast_bf16(void)
+{
+    CU_ASSERT(mgv_dnnl_fast_bf16(1, 1, 1));  // Sapphire Rapids
+    CU_ASSERT(mgv_dnnl_fast_bf16(1, 1, 0));
+    CU_ASSERT(!mgv_dnnl_fast_bf16(1, 0, 1)); // Cooper Lake
+    CU_ASSERT(mgv_dnnl_fast_bf16(1, 0, 0));  // Zen 4
+    CU_ASSERT(!mgv_dnnl_fast_bf16(0, 0, 1)); // Cascade Lake
+    CU_ASSERT(!mgv_dnnl_fast_bf16(0, 0, 0));
 }
 #endif
 
@@ -546,6 +562,7 @@ CU_ErrorCode add_magvit_suite(void)
         { "models that cannot be opened", test_open_errors },
 #if CONFIG_ONEDNN
         { "precision", test_precision },
+        { "bf16 of a processor", test_fast_bf16 },
 #endif
         { "model of the environment", test_environment },
         { "encode and decode", test_encode_decode },
