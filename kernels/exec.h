@@ -55,6 +55,7 @@ struct MgvExec {
     size_t grown;            ///< by how much the device's arena had to grow
     int32_t *rows;           ///< positions that are computed, NULL: all
     int nb_rows;
+    int measured;            ///< only to be measured: weights are let go of at once
     MgvTapFn *tap;
     void *tap_opaque;
 };

@@ -173,6 +173,8 @@ static int prepare_ops(void *arg)
         RET(o->kernel->prepare ? o->kernel->prepare(o) : 0);
         exec->scratch_bytes = MGV_MAX(exec->scratch_bytes, o->scratch_bytes);
         exec->stat_bytes = MGV_MAX(exec->stat_bytes, MGV_ALIGN_UP(o->stat_bytes, MGV_ALIGNMENT));
+        if (exec->measured && o->kernel->unprepare)
+            o->kernel->unprepare(o);
     }
     return 0;
 fail:
@@ -238,28 +240,52 @@ static int alloc_memory(MgvExec *exec)
     return mgv_host_call(exec->dev, grow_arena, exec);
 }
 
-int mgv_host_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
+/** Without memory for tensors. */
+static int exec_alloc(MgvExec **out, MgvDevice *dev, const MgvPlan *plan, int measured)
 {
-    MgvExec *exec = mgv_calloc(1, sizeof(*exec));
+    MgvExec *exec = *out = mgv_calloc(1, sizeof(*exec));
     int ret;
 
     mgv_assert(plan->finished);
-    *out = NULL;
     if (!exec)
         return mgv_exec_no_memory(dev, plan, sizeof(*exec), "a compiled plan");
     exec->dev  = dev;
     exec->plan = plan;
+    exec->measured = measured;
     exec->ops  = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->ops));
     exec->fused = mgv_calloc((size_t)plan->nb_ops, sizeof(*exec->fused));
     if (!exec->ops || !exec->fused)
         RET(mgv_exec_no_memory(dev, plan, plan->nb_ops * sizeof(*exec->ops), "ops"));
     RET(mgv_host_call(dev, prepare_ops, exec));
-    RET(alloc_memory(exec));
-    *out = exec;
     return 0;
 fail:
-    mgv_host_free(&exec);
+    mgv_host_free(out);
     return ret;
+}
+
+int mgv_host_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
+{
+    int ret;
+
+    RET(exec_alloc(out, dev, plan, 0));
+    RET(alloc_memory(*out));
+    return 0;
+fail:
+    mgv_host_free(out);
+    return ret;
+}
+
+int mgv_host_measure(MgvDevice *dev, const MgvPlan *plan, MgvNeed *need)
+{
+    MgvExec *exec;
+    int ret;
+
+    if ((ret = exec_alloc(&exec, dev, plan, 1)) < 0)
+        return ret;
+    mgv_host_memory(exec, &need->weights, &need->work);
+    need->shared = exec->shared_size[FUSED] + exec->stat_bytes + exec->scratch_bytes;
+    mgv_host_free(&exec);
+    return 0;
 }
 
 void mgv_host_free(MgvExec **exec)
@@ -558,6 +584,7 @@ const MgvBackend mgv_backend_ref = {
     .select   = mgv_host_select,
     .share    = mgv_host_share,
     .memory   = mgv_host_memory,
+    .measure  = mgv_host_measure,
 };
 
 #if CONFIG_ONEDNN
@@ -607,6 +634,7 @@ const MgvBackend mgv_backend_cpu = {
     .select   = mgv_host_select,
     .share    = mgv_host_share,
     .memory   = mgv_host_memory,
+    .measure  = mgv_host_measure,
 };
 #endif
 

@@ -147,6 +147,7 @@ void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque);
 int mgv_host_select(MgvExec *exec, const int32_t *rows, int n);
 void mgv_host_share(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque);
 void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work);
+int mgv_host_measure(MgvDevice *dev, const MgvPlan *plan, MgvNeed *need);
 
 /** The device's worker thread. start: a line and an error code if it cannot; stop: nothing if there is none. */
 int mgv_worker_start(MgvDevice *dev);

@@ -616,6 +616,7 @@ const MgvBackend mgv_backend_vulkan = {
     .read     = mgv_vk_read,
     .tap      = mgv_vk_tap,
     .memory   = mgv_vk_exec_memory,
+    .measure  = mgv_vk_exec_measure,
     .batch    = vk_batch,
     .limit    = mgv_vk_limit,
     .loop_open   = mgv_vk_loop_open,

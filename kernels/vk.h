@@ -292,5 +292,6 @@ int mgv_vk_run(MgvExec *exec);
 int mgv_vk_read(MgvExec *exec, MgvT tensor, void *data, size_t size);
 void mgv_vk_tap(MgvExec *exec, MgvTapFn *fn, void *opaque);
 void mgv_vk_exec_memory(const MgvExec *exec, size_t *weights, size_t *work);
+int mgv_vk_exec_measure(MgvDevice *dev, const MgvPlan *plan, MgvNeed *need);
 
 #endif /* MAGVIT_VK_H */

@@ -386,13 +386,13 @@ fail:
     return ret;
 }
 
-int mgv_vk_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
+/** Measured, without anything on the device. */
+static int exec_alloc(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
 {
-    MgvExec *exec = mgv_calloc(1, sizeof(*exec));
+    MgvExec *exec = *out = mgv_calloc(1, sizeof(*exec));
     int ret = MAGVIT_ERR(ENOMEM);
 
     mgv_assert(plan->finished);
-    *out = NULL;
     if (exec) {
         exec->dev  = dev;
         exec->plan = plan;
@@ -405,15 +405,48 @@ int mgv_vk_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
         goto fail;
     }
     RET(measure_ops(exec));
-    RET(create_buffers(exec));
-    RET(mgv_vk_commands_create(dev, &exec->single));
-    RET(upload_weights(exec));
-    RET(mgv_vk_exec_prepare(exec, exec->samples));
-    *out = exec;
     return 0;
 fail:
-    mgv_vk_free(&exec);
+    mgv_vk_free(out);
     return ret;
+}
+
+int mgv_vk_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
+{
+    int ret;
+
+    RET(exec_alloc(out, dev, plan));
+    RET(create_buffers(*out));
+    RET(mgv_vk_commands_create(dev, &(*out)->single));
+    RET(upload_weights(*out));
+    RET(mgv_vk_exec_prepare(*out, (*out)->samples));
+    return 0;
+fail:
+    mgv_vk_free(out);
+    return ret;
+}
+
+/** As place() counts them. */
+static size_t tensor_bytes(const MgvPlan *p, const MgvT *list, int nb)
+{
+    size_t sum = 0;
+
+    for (int i = 0; i < nb; i++)
+        sum += MGV_ALIGN_UP(p->tensors[list[i]].size, MGV_ALIGNMENT);
+    return sum;
+}
+
+int mgv_vk_exec_measure(MgvDevice *dev, const MgvPlan *plan, MgvNeed *need)
+{
+    MgvExec *exec;
+    int ret;
+
+    if ((ret = exec_alloc(&exec, dev, plan)) < 0)
+        return ret;
+    *need = (MgvNeed){ .weights = exec->weight_bytes, .work = plan->arena_size + exec->scratch_bytes };
+    need->work += tensor_bytes(plan, plan->inputs, plan->nb_inputs) + tensor_bytes(plan, plan->outputs, plan->nb_outputs);
+    mgv_vk_free(&exec);
+    return 0;
 }
 
 void mgv_vk_free(MgvExec **out)

@@ -41,6 +41,13 @@ typedef struct MgvDeviceSettings {
 
 typedef struct MgvLoop MgvLoop;     ///< backend's own: buffers of a decoding loop, see MgvBackend.loop_open
 
+/** Bytes that a compiled plan takes. */
+typedef struct MgvNeed {
+    size_t weights; ///< as prepared
+    size_t work;    ///< inputs, outputs, and activations that are its own
+    size_t shared;  ///< what all plans of a device have in common while they run: the largest counts
+} MgvNeed;
+
 #define MGV_LOOP_STEPS 256  ///< at most
 #define MGV_LOOP_RUNS 2     ///< that may be on their way at once
 #define MGV_LOOP_PREFIX 2   ///< ids before the tokens, at most
@@ -120,6 +127,8 @@ typedef struct MgvBackend {
     void (*share)(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque);
     /** Bytes of prepared weights and of activations. */
     void (*memory)(const MgvExec *exec, size_t *weights, size_t *work);
+    /** What compile() would take, exactly; meanwhile no more than one op's weights are taken. As compile() otherwise. */
+    int (*measure)(MgvDevice *dev, const MgvPlan *plan, MgvNeed *need);
 
     /* Optional, all or none: where samples may be batched, and windows go from clip to clip without the host. */
 

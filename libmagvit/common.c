@@ -21,6 +21,9 @@
  * Logging, error texts, memory, integer rescaling, SHA-256.
  */
 
+#ifdef __linux__
+#include <malloc.h>
+#endif
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +123,13 @@ void mgv_freep(void *ptr_to_ptr)
     free(p);
     p = NULL;
     memcpy(ptr_to_ptr, &p, sizeof(p));
+}
+
+void mgv_trim_memory(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 int mgv_buffer_grow(MgvBuffer *b, size_t nmemb, size_t size)

@@ -119,6 +119,9 @@ void *mgv_alloc(size_t size);
 /** Free what ptr_to_ptr points to and set it to NULL. */
 void mgv_freep(void *ptr_to_ptr);
 
+/** Give the system what was freed, where the allocator can: much of it after many blocks of very different sizes. */
+void mgv_trim_memory(void);
+
 /** Memory that only grows; mgv_freep(&b.data) frees it. */
 typedef struct MgvBuffer {
     void *data;

@@ -121,7 +121,10 @@ static int64_t count_parameters(const MgvSafetensors *st)
     return n;
 }
 
-/** Bytes of the file and of the buffers that are not the backend's, with those that a window's sampling takes. */
+/**
+ * Bytes of the file and of the buffers that are not the backend's, with those that a window's sampling takes. The file's
+ * pages are given back when the model is open; so much stands for what the allocator and oneDNN keep for themselves.
+ */
 static int64_t host_bytes(const MagvitContext *ctx)
 {
     const MgvConfig *c = &ctx->config;
@@ -151,23 +154,36 @@ static int64_t arena_bytes(const MagvitContext *ctx)
     return sum;
 }
 
-/** What plans will take: weights become floats, and every plan has its activations. */
-static int64_t least_bytes(const MagvitContext *ctx)
+/** What mgv_context_bytes() will be, by the backend's measure, before it prepares anything. */
+static int need_bytes(MagvitContext *ctx, int64_t *bytes)
 {
-    return host_bytes(ctx) + 4 * count_parameters(ctx->st) + arena_bytes(ctx);
+    size_t shared = 0;
+    int ret;
+
+    *bytes = host_bytes(ctx);
+    for (int i = 0; i < MGV_NB_PLANS; i++) {
+        MgvNeed need;
+
+        RET(ctx->backend->measure(ctx->device, ctx->plan[i], &need));
+        *bytes += (int64_t)need.weights + (int64_t)need.work;
+        shared = MGV_MAX(shared, need.shared);
+    }
+    *bytes += (int64_t)shared;
+    return 0;
+
+fail:
+    return ret;
 }
 
-/** Before anything is prepared. */
-static int check_memory(const MagvitContext *ctx, int64_t max)
+static int check_memory(const MagvitContext *ctx, int64_t need, int64_t max)
 {
-    MagvitMemory m = { .model = least_bytes(ctx) };
+    const MagvitMemory m = { .model = need, .total = need };
 
-    m.total = m.model;
     return mgv_memory_check(&m, max, &ctx->log);
 }
 
-/** Windows at once: as asked, or as many as fill the device and fit. Plans are those for one. */
-static int choose_batch(const MagvitContext *ctx, const MagvitSettings *s)
+/** Windows at once: as asked, or as many as fill the device and fit beside what one needs. */
+static int choose_batch(const MagvitContext *ctx, const MagvitSettings *s, int64_t need)
 {
     const int64_t bytes = arena_bytes(ctx);
     int most;
@@ -178,8 +194,28 @@ static int choose_batch(const MagvitContext *ctx, const MagvitSettings *s)
         return s->batch;
     most = ctx->backend->batch(ctx->device, (size_t)bytes);
     if (s->max_memory)
-        most = (int)MGV_MIN(most, 1 + MGV_MAX(s->max_memory - least_bytes(ctx), 0) / (2 * bytes));
+        most = (int)MGV_MIN(most, 1 + MGV_MAX(s->max_memory - need, 0) / (2 * bytes));
     return most;
+}
+
+/** Measuring packs the weights of host backends once more, so it is done only for a limit. Plans are those for one. */
+static int fit_memory(MagvitContext *ctx, const MagvitSettings *s)
+{
+    int64_t need = 0;
+    int ret;
+
+    if (s->max_memory)
+        RET(need_bytes(ctx, &need));
+    ctx->batch = choose_batch(ctx, s, need);
+    if (ctx->backend->limit) {
+        RET(build_plans(ctx, ctx->batch, 2 * ctx->batch));
+        if (s->max_memory)
+            RET(need_bytes(ctx, &need));
+    }
+    return check_memory(ctx, need, s->max_memory);
+
+fail:
+    return ret;
 }
 
 static int try_backend(MagvitContext *ctx, const MgvBackend *b, const MagvitSettings *s)
@@ -189,11 +225,7 @@ static int try_backend(MagvitContext *ctx, const MgvBackend *b, const MagvitSett
 
     ctx->backend = b;
     RET(b->open(&ctx->device, &device, &ctx->log));
-    ctx->batch = choose_batch(ctx, s);
-    if (b->limit) {
-        RET(build_plans(ctx, ctx->batch, 2 * ctx->batch));
-        RET(check_memory(ctx, s->max_memory));
-    }
+    RET(fit_memory(ctx, s));
     for (int i = 0; i < MGV_NB_PLANS; i++) {
         RET(b->compile(&ctx->exec[i], ctx->device, ctx->plan[i]));
         if (b->limit)
@@ -219,6 +251,8 @@ static int open_backend(MagvitContext *ctx, const MagvitSettings *s)
         tried = 1;
         if ((ret = try_backend(ctx, b, s)) >= 0)
             return 0;
+        if (ret == MAGVIT_ERR(ENOMEM))
+            return ret; // another backend is slower, and has no more memory
         if (s->backend == MAGVIT_BACKEND_AUTO && mgv_backends[i + 1])
             mgv_info(&ctx->log, "backend %s refused the model: %s", b->name, magvit_strerror(ret));
     }
@@ -268,7 +302,6 @@ int magvit_open(MagvitContext **out, const MagvitSettings *settings)
     RET(mgv_safetensors_open(&ctx->st, ctx->path, &ctx->log));
     RET(mgv_config_parse(&ctx->config, ctx->st, &ctx->log));
     RET(build_plans(ctx, 1, 1));
-    RET(check_memory(ctx, s.max_memory));
     if (s.describe_only)
         return 0;
     RET(open_backend(ctx, &s));
@@ -276,6 +309,7 @@ int magvit_open(MagvitContext **out, const MagvitSettings *settings)
     bytes = mgv_safetensors_bytes(ctx->st, &size);
     mgv_sha256(ctx->sha256, bytes, size);
     mgv_safetensors_release(ctx->st);
+    mgv_trim_memory();
 
     magvit_get_info(ctx, &info);
     mgv_info(&ctx->log, "model %s (%s), backend %s (%s), weights %.0f MiB, workspace %.0f MiB", info.name, info.path,

@@ -223,7 +223,11 @@ typedef struct MagvitSettings {
     int threads;                ///< CPU threads, [0,256], 0 = one a core; default 0
     MagvitLogger log;           ///< default: ERROR and WARNING lines to stderr
     enum MagvitPrecision precision; ///< default AUTO; BF16 and INT8: cpu backend, F16: vulkan
-    int64_t max_memory;         ///< bytes that model, weights and activations may take, 0 = no limit; default 0
+    /**
+     * Bytes that the model may take, as MagvitMemory.model counts them: more is refused, by the backend's measure, before
+     * anything is prepared. On a CPU that takes half as long again as opening. 0 = no limit; default 0.
+     */
+    int64_t max_memory;
     /**
      * Tiles of a window that are computed at once, [0,16]. 0: as many as fill the device and fit its memory and
      * max_memory; default 0. What comes out does not depend on it. Only the vulkan backend computes more than one.
@@ -231,7 +235,7 @@ typedef struct MagvitSettings {
     int batch;
     /**
      * 1: check the model file and describe it, which takes no time: no backend, no checksum. The context is for
-     * magvit_get_info(), magvit_find_class() and magvit_print_plans() alone. Default 0.
+     * magvit_get_info(), magvit_find_class() and magvit_print_plans() alone; max_memory is not looked at. Default 0.
      */
     int describe_only;
     uint8_t reserved[44];       ///< zero
@@ -383,7 +387,7 @@ typedef struct MagvitParams {
 
 /** Memory in bytes that a session takes at most, whatever the length of the stream. */
 typedef struct MagvitMemory {
-    int64_t model;        ///< of the context, shared by its sessions: model file, weights, activations
+    int64_t model;        ///< of the context, shared by its sessions: model file, weights as prepared, activations
     int64_t pictures;     ///< frames that wait for their window, and the one that goes out
     int64_t render;       ///< a window and its conversions; INPAINT with w or h 0: for masks with the worst hole
     int64_t total;        ///< sum of the others

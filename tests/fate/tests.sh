@@ -654,7 +654,17 @@ test_memory() {
     src=$(source 3840x2160 2 16 yuv420p)
     plain=$(peak "$src" null) && with=$(peak "$src" "magvit_inpaint=x=400:y=400:w=16:h=16:steps=1:max_memory=500Mi:$opts") || return 1
     need=$(sed -n 's/.*, memory \([0-9]*\) MiB.*/\1/p' "$tmp/log")
-    [ "${need:-999}" -le 500 ] && [ "$with" -le $((plain + (need + others) * 1024)) ] || note "4K: $plain KiB without the filter, $with with it, which says $need MiB"
+    [ "${need:-999}" -le 500 ] && [ "$with" -le $((plain + (need + others) * 1024)) ] || note "4K: $plain KiB without the filter, $with with it, which says $need MiB" || return 1
+    case ${BACKEND:-auto} in auto|cpu) ;; *) return ;; esac
+    # the shipped model: as much, or up to a quarter more
+    src=$(source 128x128 10 4 gray)
+    plain=$(peak "$src" null) || return 1
+    for precision in f32 auto; do
+        with=$(peak "$src" "magvit_interp=factor=5:steps=1:backend=${BACKEND:-auto}:precision=$precision:max_memory=1Gi") || return 1
+        need=$(sed -n 's/.*, memory \([0-9]*\) MiB.*/\1/p' "$tmp/log")
+        [ "$with" -le $((plain + (${need:-0} + 24) * 1024)) ] && [ $((need * 1024 * 4)) -le $(((with - plain) * 5)) ] ||
+            note "$precision: $plain KiB without the filter, $with with it, which says $need MiB" || return 1
+    done
 }
 
 # ---------------------------------------------------------------- real clip, shipped model, tool

@@ -478,10 +478,12 @@ static void test_wrong_data(void)
 static int open_and_compile(const MgvBackend *b, MgvDevice **dev, MgvExec **exec, const MgvPlan *p)
 {
     const MgvDeviceSettings s = { NULL, 2, MAGVIT_PRECISION_F32 };
+    MgvNeed need;
     int ret;
 
     unit_log_reset();
     RET(b->open(dev, &s, &unit_log));
+    RET(b->measure(*dev, p, &need));
     RET(b->compile(exec, *dev, p));
 fail:
     return ret;
@@ -491,7 +493,7 @@ static void check_alloc(const MgvBackend *b, const MgvPlan *p)
 {
     int k, ret = -1;
 
-    for (k = 1; k < 300 && ret < 0; k++) {
+    for (k = 1; k < 600 && ret < 0; k++) {
         MgvDevice *dev = NULL;
         MgvExec *exec  = NULL;
 

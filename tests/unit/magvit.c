@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "config.h"
+#include "libmagvit/context.h"
 #if CONFIG_ONEDNN
 #include "kernels/dnnl.h"
 #endif
@@ -353,6 +354,35 @@ static void test_fast_ignored(void)
     magvit_close(&ctx);
 }
 
+/* A limit is held against what the model then takes, to the byte, in every backend and precision that there is. */
+static void test_limit(void)
+{
+    for (int i = 0; i < 3 * (MAGVIT_PRECISION_F16 + 1); i++) {
+        MagvitSettings s = settings(i % 2 ? TINY : KNOWN);
+        MagvitContext *ctx;
+        int64_t need;
+
+        s.backend   = MAGVIT_BACKEND_REF + i % 3;
+        s.precision = i / 3;
+        s.batch     = s.backend == MAGVIT_BACKEND_VULKAN ? 2 : 0;
+        s.threads   = 2;
+        s.log.level = MAGVIT_LOG_ERROR; // a software device warns
+        if (magvit_open(&ctx, &s) < 0)
+            continue;
+        need = mgv_context_bytes(ctx);
+        magvit_close(&ctx);
+        s.max_memory = need;
+        CU_ASSERT_EQUAL_FATAL(magvit_open(&ctx, &s), 0);
+        CU_ASSERT_EQUAL(mgv_context_bytes(ctx), need);
+        magvit_close(&ctx);
+        s.max_memory = need - 1;
+        expect_open(&s, MAGVIT_ERR(ENOMEM), "max_memory allows");
+        s.describe_only = 1;
+        CU_ASSERT_EQUAL(magvit_open(&ctx, &s), 0);
+        magvit_close(&ctx);
+    }
+}
+
 /* A model that is only looked at says the same as one that is opened, and computes nothing. */
 static void test_describe_only(void)
 {
@@ -570,6 +600,7 @@ CU_ErrorCode add_magvit_suite(void)
         { "fast", test_fast },
         { "fast with guidance", test_fast_ignored },
         { "decoder that sees known pixels", test_known_pixels },
+        { "limit", test_limit },
         { "a model that is only looked at", test_describe_only },
         { "decoding set while running", test_set_decoding },
         { "input that moves", test_moving },
