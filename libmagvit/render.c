@@ -58,9 +58,7 @@ struct MgvRender {
     MgvBuffer sum;          ///< [T][area.h,area.w,3] made
     MgvBuffer steady;       ///< INPAINT: scratch
     MgvBuffer weight;       ///< [area.h,area.w] 0 where no tile lies
-    MgvMotion *motion;   ///< INTERP: of the area; NULL: frames between are blends
-    MgvBuffer flow;         ///< from a given slot to the next, as many as there are
-    int motion_w, motion_h; ///< that motion is made for
+    MgvFlows *flows;     ///< INTERP: of the area; NULL: frames between are blends
 
     MgvBuffer native[NB_NATIVE]; ///< [native.h,native.w,3]
     MgvBuffer known, write; ///< [native.h,native.w]
@@ -87,6 +85,8 @@ int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams 
     RET(mgv_tiles_alloc(&r->tiles, synth, p));
     if (p->task == MAGVIT_TASK_OUTPAINT)
         RET(mgv_blend_alloc(&r->tile_blend, n[2], n[1]));
+    if (p->task == MAGVIT_TASK_INTERP && p->motion)
+        RET(mgv_flows_alloc(&r->flows));
     return 0;
 
 fail:
@@ -103,7 +103,7 @@ void mgv_render_free(MgvRender **out)
     mgv_image_free(&r->image);
     mgv_blend_free(&r->blend);
     mgv_blend_free(&r->tile_blend);
-    mgv_motion_free(&r->motion);
+    mgv_flows_free(&r->flows);
     mgv_tiles_free(&r->tiles);
     mgv_tiling_uninit(&r->tiling);
     for (int i = 0; i < NB_NATIVE; i++)
@@ -113,7 +113,6 @@ void mgv_render_free(MgvRender **out)
     mgv_freep(&r->sum.data);
     mgv_freep(&r->weight.data);
     mgv_freep(&r->steady.data);
-    mgv_freep(&r->flow.data);
     mgv_freep(&r->known.data);
     mgv_freep(&r->write.data);
     mgv_freep(&r->count.data);
@@ -188,17 +187,10 @@ static int enlarge_area(MgvRender *r, float *pixels, const float *area)
                             t->native.w * sx, t->native.h * sy);
 }
 
-static float *slot_flow(const MgvRender *r, int slot)
-{
-    return (float *)r->flow.data + r->row[slot] * mgv_motion_floats(r->tiling.area.w, r->tiling.area.h);
-}
-
 /** Nearest given slot from one on, in steps; -1 if there is none. */
 static int given_slot(const MgvRender *r, int slot, int step)
 {
-    while (slot >= 0 && slot < r->window.slots && r->row[slot] < 0)
-        slot += step;
-    return slot < r->window.slots ? slot : -1;
+    return mgv_given_slot(r->row, r->window.slots, slot, step);
 }
 
 /* ---- regions -------------------------------------------------------------- */
@@ -344,56 +336,6 @@ fail:
     return ret;
 }
 
-static int with_motion(const MgvRender *r)
-{
-    return r->p->task == MAGVIT_TASK_INTERP && r->p->motion;
-}
-
-static int motion_buffers(MgvRender *r, int given)
-{
-    const int w = r->tiling.area.w, h = r->tiling.area.h;
-    int ret;
-
-    RET(mgv_buffer_grow(&r->flow, given * mgv_motion_floats(w, h), sizeof(float)));
-    if (r->motion && r->motion_w == w && r->motion_h == h)
-        return 0;
-    mgv_motion_free(&r->motion);
-    RET(mgv_motion_alloc(&r->motion, w, h));
-    r->motion_w = w;
-    r->motion_h = h;
-    return 0;
-
-fail:
-    return ret;
-}
-
-/** Find the motion over each gap between given frames. */
-static void find_motion(MgvRender *r)
-{
-    for (int a = 0, z; a < r->window.slots; a = z) {
-        z = given_slot(r, a + 1, 1);
-        if (z < 0)
-            return;
-        if (r->row[a] >= 0 && z - a > 1)
-            mgv_motion_estimate(r->motion, slot_flow(r, a), slot_clip(r, a), slot_clip(r, z));
-    }
-}
-
-/** Of the condition of a tile, what lies between given frames, as far as it is not given. */
-static void follow_motion(MgvRender *r, const MgvTile *tile)
-{
-    const MgvTiling *t = &r->tiling;
-    const MgvRect at = { tile->x, tile->y, t->tile_w, t->tile_h };
-
-    for (int i = 0; i < r->window.slots; i++) {
-        const int a = given_slot(r, i, -1), z = given_slot(r, i, 1);
-
-        if (a >= 0 && z > a)
-            mgv_motion_between(r->motion, tile->cond->clip + (size_t)i * t->tile_w * t->tile_h * 3, at, slot_clip(r, a),
-                               slot_clip(r, z), slot_flow(r, a), (double)(i - a) / (z - a));
-    }
-}
-
 static int window_buffers(MgvRender *r)
 {
     size_t area = area_pixels(r), pixels = native_pixels(r);
@@ -404,8 +346,6 @@ static int window_buffers(MgvRender *r)
     RET(mgv_buffer_grow(&r->clip, given * area, 3 * sizeof(float)));
     RET(mgv_buffer_grow(&r->sum, slots * area, 3 * sizeof(float)));
     RET(mgv_buffer_grow(&r->weight, area, sizeof(float)));
-    if (with_motion(r))
-        RET(motion_buffers(r, given));
     if (r->p->task == MAGVIT_TASK_INPAINT)
         RET(mgv_buffer_grow(&r->steady, mgv_blend_steady_scratch(r->tiling.area.w, r->tiling.area.h), sizeof(double)));
     if (has_region(r)) {
@@ -413,7 +353,7 @@ static int window_buffers(MgvRender *r)
         RET(mgv_buffer_grow(&r->known, pixels, 1));
         RET(mgv_buffer_grow(&r->write, pixels, 1));
     }
-    for (int i = 0; i < (with_motion(r) ? NB_NATIVE : r->p->task == MAGVIT_TASK_INTERP ? MOVED_A : GIVEN_Z); i++)
+    for (int i = 0; i < (r->flows ? NB_NATIVE : r->p->task == MAGVIT_TASK_INTERP ? MOVED_A : GIVEN_Z); i++)
         RET(mgv_buffer_grow(&r->native[i], pixels, 3 * sizeof(float)));
     if (pixels > r->blend_pixels || r->tiling.native.w > r->blend_w) {
         mgv_blend_free(&r->blend);
@@ -533,8 +473,9 @@ static int put_tile(void *opaque, MgvTile *tile, MgvJob *job)
     for (int i = 0; i < r->window.slots; i++)
         cut_tile(r, tile, i);
     mgv_cond_build(tile->cond, r->p->moving ? MGV_FILL_ZERO : fill[r->p->task]); // as the model was trained
-    if (with_motion(r))
-        follow_motion(r, tile);
+    for (int i = 0; r->flows && i < r->window.slots; i++)
+        mgv_flows_between(r->flows, tile->cond->clip + (size_t)i * t->tile_w * t->tile_h * 3,
+                          (MgvRect){ tile->x, tile->y, t->tile_w, t->tile_h }, i);
     job->clip   = tile->cond->clip;
     job->known  = tile->cond->known;
     job->latent = tile->cond->cells;
@@ -606,8 +547,8 @@ int mgv_render_begin(MgvRender *r, const MgvWindow *w, MgvProgress *progress)
     for (int i = 0; i < w->slots; i++)
         if (w->source[i] >= 0)
             RET(load_slot(r, i));
-    if (with_motion(r))
-        find_motion(r);
+    if (r->flows)
+        RET(mgv_flows_find(r->flows, r->clip.data, r->row, w->slots, t->area.w, t->area.h));
     r->next = r->wanted = 0;
     for (int i = 0; i < t->nb_x * t->nb_y; i++)
         r->wanted += tile_wanted(r, i % t->nb_x, i / t->nb_x);
@@ -678,15 +619,15 @@ static void clip_values(float *v, size_t n)
 }
 
 /** Where the given frames agree, moved to where things are by then, they are shown at their full resolution. */
-static void show_moved(MgvRender *r, int a, double phi)
+static void show_moved(MgvRender *r, int slot, double phi)
 {
     const MgvTiling *t = &r->tiling;
     const double sx = 1 / span_x(r), sy = 1 / span_y(r);
     const MgvView view = { t->native.w, t->native.h, t->native.x * sx - t->area.x, t->native.y * sy - t->area.y, sx, sy };
+    float *moved[] = { native(r, MOVED_A), native(r, MOVED_Z) };
 
-    mgv_motion_move(r->motion, native(r, MOVED_A), native(r, GIVEN_A), &view, slot_flow(r, a), phi, -phi);
-    mgv_motion_move(r->motion, native(r, MOVED_Z), native(r, GIVEN_Z), &view, slot_flow(r, a), phi, 1 - phi);
-    mgv_blend_moved(r->blend, native(r, MADE), native(r, MOVED_A), native(r, MOVED_Z), phi, low_radius(r), view.w, view.h);
+    if (mgv_flows_move(r->flows, moved, (const float *[]){ native(r, GIVEN_A), native(r, GIVEN_Z) }, &view, slot))
+        mgv_blend_moved(r->blend, native(r, MADE), moved[0], moved[1], phi, low_radius(r), view.w, view.h);
 }
 
 /** A frame of its own between or after given ones. */
@@ -706,8 +647,8 @@ static int render_frame(MgvRender *r, int slot, MgvPicture *dst)
         mgv_blend_time(r->blend, native(r, MADE), &at_a, z >= 0 ? &at_z : NULL, phi, low_radius(r), n.w, n.h);
     else
         clip_values(native(r, MADE), native_pixels(r) * 3);
-    if (with_motion(r) && a >= 0 && z > a)
-        show_moved(r, a, phi);
+    if (r->flows)
+        show_moved(r, slot, phi);
     if (dst->format.alpha && z >= 0)
         mgv_picture_mix(dst, slot_picture(r, z), phi, 1);
     return mgv_image_store(r->image, dst, n, native(r, MADE), NULL, 0);

@@ -230,6 +230,74 @@ static void test_odd(void)
     mgv_alloc_fail_at = 0;
 }
 
+/* ---- a window ---- */
+
+enum { W0 = 50, H0 = 37, VALUES = W0 * H0 * 3 };
+
+/* A slot as flows make it, part r of its picture and both neighbours, against motion found and followed for it alone. */
+static void check_slot(const MgvFlows *f, const float *a, const float *z, int slot, double phi)
+{
+    static float flow[2 * W0 * H0], want[VALUES], got[VALUES], moved[2][VALUES];
+    const MgvRect r = { -3, 20, 30, 20 };
+    const MgvView view = { W0 - 4, H0 - 6, 1.5, 2.5, 1, 1 };
+    const size_t part = (size_t)r.w * r.h * 3 * sizeof(*want), whole = (size_t)view.w * view.h * 3 * sizeof(*want);
+    const float *const src[] = { a, z };
+    float *dst[] = { moved[0], moved[1] };
+    MgvMotion *m;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, W0, H0), 0);
+    mgv_motion_estimate(m, flow, a, z);
+    mgv_motion_between(m, want, r, a, z, flow, phi);
+    mgv_flows_between(f, got, r, slot);
+    CU_ASSERT_EQUAL(memcmp(got, want, part), 0);
+    CU_ASSERT_EQUAL(mgv_flows_move(f, dst, src, &view, slot), 1);
+    for (int i = 0; i < 2; i++) {
+        mgv_motion_move(m, want, src[i], &view, flow, phi, i - phi);
+        CU_ASSERT_EQUAL(memcmp(moved[i], want, whole), 0);
+    }
+    mgv_motion_free(&m);
+}
+
+/* Gaps of a window, between the same frames too: what is not looked for is found to be nothing, bit by bit. */
+static void test_gaps(void)
+{
+    static const int row[] = { -1, 0, -1, -1, 1, 2, -1, 3, -1 }; // two gaps among given frames, ends without one
+    static const int picture[][4] = { { 0, 1, 0, 1 }, { 0, 1, 0, 0 }, { 0, 0, 0, 0 } };
+    const float *from[] = { blobs(W0, H0, 0, 0), blobs(W0, H0, 3, -1) };
+    float *clip = malloc(4 * VALUES * sizeof(*clip)), same[3];
+    MgvFlows *f;
+
+    for (int still = 0; still < 3; still++) {
+        for (int i = 0; i < 4; i++)
+            memcpy(clip + i * VALUES, from[picture[still][i]], VALUES * sizeof(*clip));
+        clip[5] = clip[VALUES + 5] = 1.25f; // resampling leaves such values
+        CU_ASSERT_EQUAL_FATAL(mgv_flows_alloc(&f), 0);
+        CU_ASSERT_EQUAL_FATAL(mgv_flows_find(f, clip, row, 9, W0, H0), 0);
+        check_slot(f, clip, clip + VALUES, 2, 1 / 3.);
+        check_slot(f, clip, clip + VALUES, 3, 2 / 3.);
+        check_slot(f, clip + 2 * VALUES, clip + 3 * VALUES, 6, 0.5);
+        for (int i = 0; i < 9; i++) {
+            memset(same, 0xff, sizeof(same));
+            if (i == 2 || i == 3 || i == 6)
+                continue;
+            mgv_flows_between(f, same, (MgvRect){ 0, 0, 1, 1 }, i);
+            CU_ASSERT(isnan(same[0]));
+            CU_ASSERT_EQUAL(mgv_flows_move(f, NULL, NULL, NULL, i), 0);
+        }
+        mgv_flows_free(&f);
+    }
+    for (int i = 0; i < 2; i++)
+        free((void *)from[i]);
+    free(clip);
+    for (int i = 1; i <= 5; i++) {
+        float two[2 * 3] = { 1 };
+        mgv_alloc_fail_at = i;
+        CU_ASSERT_EQUAL(mgv_flows_alloc(&f) < 0 || mgv_flows_find(f, two, (int[]){ 0, -1, 1 }, 3, 1, 1) < 0, 1);
+        mgv_flows_free(&f);
+    }
+    mgv_alloc_fail_at = 0;
+}
+
 /* ---- a session ---- */
 
 enum { SIDE = 64 };
@@ -326,6 +394,7 @@ CU_ErrorCode add_motion_suite(void)
         { "still pictures stay", test_still },
         { "parts equal the whole", test_parts },
         { "odd pictures", test_odd },
+        { "gaps of a window", test_gaps },
         { "a session", test_session },
         { NULL, NULL }
     };

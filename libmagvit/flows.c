@@ -1,0 +1,188 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+/**
+ * @file
+ * Motion over the gaps between the given frames of a window. Between two frames
+ * that are the same, as those that repeat a clip's last one are, nothing moves:
+ * no flow is looked for there, and what is between them is a copy.
+ */
+
+#include <string.h>
+
+#include "libmagvit/video.h"
+
+/** Slots between two given ones. */
+typedef struct Gap {
+    int from, to;       ///< given slots
+    const float *a, *z; ///< their pixels, [h,w,3]
+    int moves;          ///< 0: they are the same
+    float *flow;        ///< where it moves
+} Gap;
+
+struct MgvFlows {
+    int w, h;
+    MgvMotion *motion;  ///< NULL until things move
+    int motion_w, motion_h; ///< that motion is made for
+    MgvBuffer flow;     ///< one for each gap over which things move
+    Gap gap[MGV_MAX_FRAMES];
+    int nb_gaps;
+    int at[MGV_MAX_FRAMES]; ///< slot -> gap that it lies in, -1: none
+};
+
+int mgv_flows_alloc(MgvFlows **out)
+{
+    return (*out = mgv_calloc(1, sizeof(**out))) ? 0 : MAGVIT_ERR(ENOMEM);
+}
+
+void mgv_flows_free(MgvFlows **out)
+{
+    if (!*out)
+        return;
+    mgv_motion_free(&(*out)->motion);
+    mgv_freep(&(*out)->flow.data);
+    mgv_freep(out);
+}
+
+int64_t mgv_flows_bytes(int w, int h, int slots, int given)
+{
+    const int gaps = MGV_MIN(given - 1, (slots - 1) / 2); // each has a slot of its own and one before it
+
+    return mgv_motion_bytes(w, h) + MGV_MAX(gaps, 0) * (int64_t)(mgv_motion_floats(w, h) * sizeof(float));
+}
+
+int mgv_given_slot(const int *row, int slots, int slot, int step)
+{
+    while (slot >= 0 && slot < slots && row[slot] < 0)
+        slot += step;
+    return slot < slots ? slot : -1;
+}
+
+static size_t picture_values(const MgvFlows *f)
+{
+    return (size_t)f->w * f->h * 3;
+}
+
+/** @return over how many gaps things move */
+static int list_gaps(MgvFlows *f, const float *clip, const int *row, int slots)
+{
+    int nb = 0;
+
+    f->nb_gaps = 0;
+    for (int i = 0; i < slots; i++) {
+        const int from = mgv_given_slot(row, slots, i, -1), to = mgv_given_slot(row, slots, i, 1);
+
+        f->at[i] = -1;
+        if (from < 0 || to <= from)
+            continue;
+        if (from == i - 1) {
+            Gap *g = &f->gap[f->nb_gaps++];
+
+            *g = (Gap){ from, to, clip + row[from] * picture_values(f), clip + row[to] * picture_values(f) };
+            nb += g->moves = memcmp(g->a, g->z, picture_values(f) * sizeof(*clip)) != 0;
+        }
+        f->at[i] = f->nb_gaps - 1;
+    }
+    return nb;
+}
+
+static int motion_buffers(MgvFlows *f, int nb)
+{
+    int ret;
+
+    RET(mgv_buffer_grow(&f->flow, nb * mgv_motion_floats(f->w, f->h), sizeof(float)));
+    if (f->motion && f->motion_w == f->w && f->motion_h == f->h)
+        return 0;
+    mgv_motion_free(&f->motion);
+    RET(mgv_motion_alloc(&f->motion, f->w, f->h));
+    f->motion_w = f->w;
+    f->motion_h = f->h;
+    return 0;
+
+fail:
+    return ret;
+}
+
+int mgv_flows_find(MgvFlows *f, const float *clip, const int *row, int slots, int w, int h)
+{
+    float *flow;
+    int nb, ret;
+
+    f->w = w;
+    f->h = h;
+    if (!(nb = list_gaps(f, clip, row, slots)))
+        return 0;
+    RET(motion_buffers(f, nb));
+    flow = f->flow.data;
+    for (int i = 0; i < f->nb_gaps; i++) {
+        Gap *g = &f->gap[i];
+
+        if (!g->moves)
+            continue;
+        g->flow = flow;
+        mgv_motion_estimate(f->motion, flow, g->a, g->z);
+        flow += mgv_motion_floats(w, h);
+    }
+    return 0;
+
+fail:
+    return ret;
+}
+
+static double phase(const Gap *g, int slot)
+{
+    return (double)(slot - g->from) / (g->to - g->from);
+}
+
+/** Values in [0,1], as motion.c leaves them. */
+static void copy(float *dst, const float *src, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        dst[i] = MGV_CLAMP(src[i], 0, 1);
+}
+
+void mgv_flows_between(const MgvFlows *f, float *dst, MgvRect r, int slot)
+{
+    const Gap *g;
+
+    if (f->at[slot] < 0)
+        return;
+    g = &f->gap[f->at[slot]];
+    if (g->moves) {
+        mgv_motion_between(f->motion, dst, r, g->a, g->z, g->flow, phase(g, slot));
+        return;
+    }
+    for (int y = r.y; y < r.y + r.h; y++)
+        for (int x = r.x; x < r.x + r.w; x++, dst += 3)
+            copy(dst, g->a + ((size_t)MGV_CLAMP(y, 0, f->h - 1) * f->w + MGV_CLAMP(x, 0, f->w - 1)) * 3, 3);
+}
+
+int mgv_flows_move(const MgvFlows *f, float *dst[2], const float *const src[2], const MgvView *view, int slot)
+{
+    const Gap *g;
+
+    if (f->at[slot] < 0)
+        return 0;
+    g = &f->gap[f->at[slot]];
+    for (int i = 0; i < 2; i++)
+        if (g->moves)
+            mgv_motion_move(f->motion, dst[i], src[i], view, g->flow, phase(g, slot), i - phase(g, slot));
+        else
+            copy(dst[i], src[i], (size_t)view->w * view->h * 3);
+    return 1;
+}
