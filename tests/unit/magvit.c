@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -354,6 +355,62 @@ static void test_fast_ignored(void)
     magvit_close(&ctx);
 }
 
+#if CONFIG_ONEDNN
+/* Frames of a window between two in a precision. @return bytes of its weights, or an error: the CPU has not got it */
+static int64_t run_in(enum MagvitPrecision precision, int threads, uint8_t out[MAX_OUT][SIZE], int *frames)
+{
+    MagvitParams p = params(MAGVIT_TASK_INTERP);
+    MagvitSettings s = settings(TINY);
+    MagvitContext *ctx;
+    MagvitInfo info;
+    int ret;
+
+    s.backend   = MAGVIT_BACKEND_CPU;
+    s.precision = precision;
+    s.threads   = threads;
+    p.factor    = 4;
+    if ((ret = magvit_open(&ctx, &s)) < 0)
+        return ret;
+    magvit_get_info(ctx, &info);
+    CU_ASSERT_EQUAL(strstr(info.device, "int8 and ") != NULL, precision == MAGVIT_PRECISION_INT8);
+    *frames = run(ctx, &p, out);
+    magvit_close(&ctx);
+    return (int64_t)info.weight_bytes;
+}
+
+/* 8 bits: smaller weights, given frames as they came, made ones near those of float32, the same with every number of threads. */
+static void test_int8(void)
+{
+    static uint8_t in[2][SIZE], f32[MAX_OUT][SIZE], first[MAX_OUT][SIZE], out[MAX_OUT][SIZE];
+    double error = 0;
+    int64_t bytes;
+    int n, nb;
+
+    unit_log_reset();
+    bytes = run_in(MAGVIT_PRECISION_INT8, 1, first, &n);
+    if (bytes == MAGVIT_ERR(ENOTSUP)) {
+        CU_ASSERT_PTR_NOT_NULL(strstr(unit_line, "precision is int8"));
+        puts("\nint8: skipped, this CPU has neither AVX512_VNNI nor AVX_VNNI");
+        return;
+    }
+    CU_ASSERT_FATAL(bytes > 0 && n == 8);
+    for (int threads = 2; threads <= 3; threads++) {
+        CU_ASSERT_EQUAL(run_in(MAGVIT_PRECISION_INT8, threads, out, &nb), bytes);
+        CU_ASSERT_EQUAL(nb, n);
+        CU_ASSERT_EQUAL(memcmp(out, first, n * sizeof(*out)), 0);
+    }
+    CU_ASSERT(run_in(MAGVIT_PRECISION_AUTO, 1, out, &nb) > bytes);
+    CU_ASSERT(run_in(MAGVIT_PRECISION_F32, 1, f32, &nb) > bytes);
+    CU_ASSERT_EQUAL(nb, n);
+    source(in);
+    for (int i = 0; i < n; i += 4)
+        CU_ASSERT_EQUAL(memcmp(first[i], in[i / 4], SIZE), 0);
+    for (int i = 0; i < n * SIZE; i++)
+        error += abs(first[i / SIZE][i % SIZE] - f32[i / SIZE][i % SIZE]) / ((double)n * SIZE);
+    CU_ASSERT(error < 1); // of 255
+}
+#endif
+
 /* A limit is held against what the model then takes, to the byte, in every backend and precision that there is. */
 static void test_limit(void)
 {
@@ -600,6 +657,9 @@ CU_ErrorCode add_magvit_suite(void)
         { "fast", test_fast },
         { "fast with guidance", test_fast_ignored },
         { "decoder that sees known pixels", test_known_pixels },
+#if CONFIG_ONEDNN
+        { "int8", test_int8 },
+#endif
         { "limit", test_limit },
         { "a model that is only looked at", test_describe_only },
         { "decoding set while running", test_set_decoding },
