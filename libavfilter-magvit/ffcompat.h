@@ -75,6 +75,9 @@ static inline FilterLink *ff_filter_link(AVFilterLink *link)
 #define FRAME_SET_KEY(frame)    ((frame)->key_frame = 1)
 #endif
 
+/* 8.1: an upload to Vulkan holds the frame in host memory; before, it may read it after it has returned */
+#define UPLOAD_HOLDS_SOURCE (LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(60, 26, 100))
+
 /* libmagvit's codes and unknown timestamps pass through unchanged */
 static_assert(MAGVIT_ERROR_EOF     == AVERROR_EOF,         "EOF");
 static_assert(MAGVIT_ERROR_MODEL   == AVERROR_INVALIDDATA, "INDA");

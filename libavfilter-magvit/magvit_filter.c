@@ -25,7 +25,7 @@
 #include <limits.h>
 
 #include "magvit_filter.h"
-#include "libavfilter/video.h"
+#include "magvit_hwframe.h"
 #include "libavutil/avstring.h"
 #include "libavutil/common.h"
 #include "libavutil/cpu.h"
@@ -57,6 +57,7 @@ const enum AVPixelFormat ff_magvit_pix_fmts[] = {
     AV_PIX_FMT_GBRAP14,
 #endif
     AV_PIX_FMT_GBRAP16, AV_PIX_FMT_GBRAPF32,
+    MAGVIT_HW_PIX_FMTS,
     AV_PIX_FMT_NONE
 };
 
@@ -342,8 +343,10 @@ static int config_output(AVFilterLink *outlink)
     if (!s->props)
         return AVERROR(ENOMEM);
 
+    if ((ret = ff_magvit_hw_input(outlink)) < 0)
+        return ret;
     magvit_default_params(par, s->task);
-    par->format             = magvit_format(outlink->format);
+    par->format             = magvit_format(s->format);
     if (ctx->nb_inputs)
         input_params(par, ctx->inputs[0]);
     set_decoding(s, par);
@@ -366,7 +369,7 @@ static int config_output(AVFilterLink *outlink)
         outlink->h         = ctx->inputs[0]->h;
         outlink->time_base = ctx->inputs[0]->time_base;
         ol->frame_rate     = ff_filter_link(ctx->inputs[0])->frame_rate;
-        return 0;
+        return ff_magvit_hw_output(outlink);
     }
     if ((ret = magvit_session_open(&s->session, s->shared->magvit, par)) < 0 ||
         (ret = magvit_session_output(s->session, &out)) < 0 ||
@@ -378,7 +381,7 @@ static int config_output(AVFilterLink *outlink)
     outlink->time_base = (AVRational){ out.time_base.num, out.time_base.den };
     ol->frame_rate     = out.frame_rate.num > 0 ? (AVRational){ out.frame_rate.num, out.frame_rate.den }
                                                 : (AVRational){ 1, 0 };
-    return 0;
+    return ff_magvit_hw_output(outlink);
 }
 
 const AVFilterPad ff_magvit_outputs[1] = {
@@ -518,6 +521,8 @@ static int take_frame(AVFilterContext *ctx)
                inlink->w, inlink->h, av_get_pix_fmt_name(inlink->format));
         return AVERROR(EINVAL);
     }
+    if ((ret = ff_magvit_hw_download(ctx, &s->pending)) < 0)
+        return ret;
     s->nb_made    = 0;
     s->nb_missing = s->missing ? s->missing(ctx, s->pending) : 0;
     return 1;
@@ -535,6 +540,8 @@ static int draw_frame(AVFilterContext *ctx)
         (ret = s->prepare(ctx, &frame, s->pending, s->nb_sent)) < 0)
         return ret;
     s->draw(s->pending, &frame);
+    if ((ret = ff_magvit_hw_upload(ctx, &s->pending)) < 0)
+        return ret;
     s->nb_sent++;
     out = s->pending;
     s->pending = NULL;
@@ -613,7 +620,7 @@ static int receive_frame(AVFilterContext *ctx, AVFrame **out)
 
     if (s->draw)
         return s->status ? AVERROR_EOF : AVERROR(EAGAIN);
-    if (!s->out && !(s->out = ff_get_video_buffer(outlink, outlink->w, outlink->h)))
+    if (!s->out && !(s->out = ff_magvit_hw_get_buffer(outlink)))
         return AVERROR(ENOMEM);
     set_planes(&frame, s->out);
     if ((ret = magvit_receive_frame(s->session, &frame)) < 0)
@@ -623,6 +630,8 @@ static int receive_frame(AVFilterContext *ctx, AVFrame **out)
         return ret;
     if (!inlink)
         set_source_props(s->out, outlink);
+    if ((ret = ff_magvit_hw_upload(ctx, &s->out)) < 0)
+        return ret;
     if (frame.pts != AV_NOPTS_VALUE)
         s->next_pts = frame.pts + frame.duration;
     *out = s->out;

@@ -24,7 +24,8 @@
  * A filter puts FFMagvitFilter first in its context, MAGVIT_COMMON_OPTIONS
  * after its own options, sets task and hooks in init, which ends with
  * ff_magvit_init(), and uses the callbacks below. A source is a filter without
- * an input; it may take a part of the options. Frames keep their pixel format;
+ * an input; it may take a part of the options. Hooks see frames in host memory
+ * alone (magvit_hwframe.h). Frames keep their pixel format;
  * known samples leave bit by bit as they came, because the library copies them.
  */
 
@@ -87,6 +88,8 @@ typedef struct FFMagvitFilter {
 
     /* state */
     MagvitParams par;           ///< of the session
+    enum AVPixelFormat format;  ///< of frames in the filter, always in host memory
+    enum AVPixelFormat samples; ///< of frames on the links; if they are a device's, what they hold
     struct FFMagvitModel *shared; ///< model, shared by the filters of the process
     MagvitSession *session;
     int window;                 ///< frames that a window holds
@@ -159,7 +162,7 @@ typedef struct FFMagvitFilter {
     { "first_index", "set the number of the first frame in the whole stream", MAGVIT_OFFSET(first_index), AV_OPT_TYPE_INT64, { .i64 = 0 }, 0, INT64_MAX, MAGVIT_FLAGS }, \
     { "overlap", "set the number of frames that neighbouring windows share, -1 for the task's", MAGVIT_OFFSET(overlap), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, 8, MAGVIT_FLAGS }
 
-/** Every format that MagvitFormat can express. */
+/** Every format that MagvitFormat can express, and those of devices, whose frames hold them. */
 extern const enum AVPixelFormat ff_magvit_pix_fmts[];
 
 /** For the one output pad of each filter. */

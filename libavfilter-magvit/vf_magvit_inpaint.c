@@ -502,6 +502,7 @@ const FFFilter ff_vf_magvit_inpaint = {
     FILTER_PUBLIC(description) = NULL_IF_CONFIG_SMALL("Refill holes with a MAGVIT model."),
     FILTER_PUBLIC(priv_class)  = &magvit_inpaint_class,
     FILTER_PUBLIC(flags)       = AVFILTER_FLAG_DYNAMIC_INPUTS | AVFILTER_FLAG_SUPPORT_TIMELINE_INTERNAL,
+    .flags_internal = FF_FILTER_FLAG_HWFRAME_AWARE,
     .priv_size = sizeof(MagvitInpaintContext),
     .init      = init,
     .uninit    = uninit,

@@ -308,6 +308,7 @@ const FFFilter ff_vf_magvit_interp = {
     FILTER_PUBLIC(name)        = "magvit_interp",
     FILTER_PUBLIC(description) = NULL_IF_CONFIG_SMALL("Raise the frame rate with a MAGVIT model."),
     FILTER_PUBLIC(priv_class)  = &magvit_interp_class,
+    .flags_internal = FF_FILTER_FLAG_HWFRAME_AWARE,
     .priv_size = sizeof(MagvitInterpContext),
     .init      = init,
     .uninit    = uninit,

@@ -269,6 +269,7 @@ const FFFilter ff_vf_magvit_outpaint = {
     FILTER_PUBLIC(name)        = "magvit_outpaint",
     FILTER_PUBLIC(description) = NULL_IF_CONFIG_SMALL("Extend the picture beyond its edges with a MAGVIT model."),
     FILTER_PUBLIC(priv_class)  = &magvit_outpaint_class,
+    .flags_internal = FF_FILTER_FLAG_HWFRAME_AWARE,
     .priv_size = sizeof(MagvitOutpaintContext),
     .init      = init,
     .uninit    = ff_magvit_uninit,

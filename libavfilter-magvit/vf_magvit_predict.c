@@ -92,6 +92,7 @@ const FFFilter ff_vf_magvit_predict = {
     FILTER_PUBLIC(name)        = "magvit_predict",
     FILTER_PUBLIC(description) = NULL_IF_CONFIG_SMALL("Continue a stream after its end with a MAGVIT model."),
     FILTER_PUBLIC(priv_class)  = &magvit_predict_class,
+    .flags_internal = FF_FILTER_FLAG_HWFRAME_AWARE,
     .priv_size = sizeof(MagvitPredictContext),
     .init      = init,
     .uninit    = ff_magvit_uninit,

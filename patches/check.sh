@@ -58,7 +58,7 @@ build() {
     ./configure --cc="${CC:-cc}" --disable-everything --disable-autodetect --disable-programs $doc \
         --disable-x86asm --enable-version3 --pkg-config-flags=--static --enable-libmagvit \
         --enable-filter=magvit_inpaint,magvit_interp,magvit_outpaint,magvit_predict,magvit_src &&
-    make -j"${JOBS:-2}" V=0 libavfilter/magvit/magvit_filter.o libavfilter/magvit/magvit_mask.o \
+    make -j"${JOBS:-2}" V=0 libavfilter/magvit/magvit_filter.o libavfilter/magvit/magvit_hwframe.o libavfilter/magvit/magvit_mask.o \
         libavfilter/magvit/vf_magvit_inpaint.o \
         libavfilter/magvit/vf_magvit_interp.o libavfilter/magvit/vf_magvit_outpaint.o \
         libavfilter/magvit/vf_magvit_predict.o libavfilter/magvit/vsrc_magvit_src.o || return

@@ -63,7 +63,7 @@ edges() {
 ^kernels/                                        ^(config|kernels/.*|libmagvit/(common|safetensors|plan|backend))\.h$
 ^tools/                                          ^(config|tools/.*|libmagvit/(magvit|video))\.h$
 ^tests/                                          ^(config|tests/.*|kernels/.*|libmagvit/.*|tools/.*)\.h$
-^libavfilter-magvit/                             ^(magvit_(filter|mask)\.h|ffcompat\.h|lib(avfilter|avutil|avcodec|avformat)/.*\.h)$
+^libavfilter-magvit/                             ^(magvit_(filter|hwframe|mask)\.h|ffcompat\.h|lib(avfilter|avutil|avcodec|avformat)/.*\.h)$
 .                                                ^$
 END
 }

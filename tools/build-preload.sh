@@ -54,7 +54,7 @@ flags="-std=c11 -O2 -fPIC -pthread -D_ISOC99_SOURCE -D_GNU_SOURCE -D_FILE_OFFSET
        -DHAVE_AV_CONFIG_H -DBUILDING_avfilter -Wno-deprecated-declarations -Wno-pointer-sign"
 # what the filters call of libavfilter's private functions, and what these call
 private="audio avfilter avfiltergraph buffersink formats framepool framequeue graphparser pthread video"
-filters="magvit_filter magvit_mask vf_magvit_inpaint vf_magvit_interp vf_magvit_outpaint vf_magvit_predict vsrc_magvit_src"
+filters="magvit_filter magvit_hwframe magvit_mask vf_magvit_inpaint vf_magvit_interp vf_magvit_outpaint vf_magvit_predict vsrc_magvit_src"
 
 objects=
 compile() { # FILE NAME FLAG...

@@ -114,6 +114,7 @@ values() { od -An -v -tu1 "$1" | tr -s ' ' '\n' | sort -u | grep -c .; }
 . "$fate/errors.sh"
 . "$fate/elsewhere.sh"
 . "$fate/tree.sh"
+. "$fate/hwframes.sh"
 
 # ---------------------------------------------------------------- run
 

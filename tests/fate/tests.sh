@@ -761,8 +761,8 @@ test_tool() {
 
 # ---------------------------------------------------------------- documentation
 
-# commands: those of doc/FILTERS.md, from its indented lines and its table of tasks
-commands() { sed -n 's/^    \(ffmpeg .*\)/\1/p; s/^|.*| `\(ffmpeg [^`]*\)` |$/\1/p' doc/FILTERS.md; }
+# commands: those of doc/FILTERS.md, from its indented lines and its table of tasks; those that need a device are in hwframes.sh
+commands() { sed -n '/-init_hw_device/d; s/^    \(ffmpeg .*\)/\1/p; s/^|.*| `\(ffmpeg [^`]*\)` |$/\1/p' doc/FILTERS.md; }
 
 test_examples() {
     root=$PWD
