@@ -28,6 +28,11 @@ import tempfile
 import threading
 import time
 
+if "OPENBLAS_CORETYPE" not in os.environ and os.path.exists("/proc/cpuinfo"):
+    with open("/proc/cpuinfo") as f:
+        if " avx512f " in f.read():  # OpenBLAS 0.3.21 takes Sapphire Rapids for a Prescott, and PyTorch needs it for float32
+            os.environ["OPENBLAS_CORETYPE"] = "SkylakeX"
+
 import numpy as np
 
 try:
