@@ -186,7 +186,8 @@ INLINE void affine_act(uint16_t *y, const float *x, int64_t n, int span, const f
 {
     const int64_t rows = span == 4 * LANES ? n / span * span : 0;
 
-    affine_loop_4(y, x, rows, coef, act);
+    if (rows) // there need not be so many coefficients
+        affine_loop_4(y, x, rows, coef, act);
     affine_loop(y + rows, x + rows, n - rows, span, coef, act);
 }
 
