@@ -677,7 +677,7 @@ static int leaves_rest(FFMagvitFilter *s)
     return s->session && s->task != MAGVIT_TASK_PREDICT && magvit_send_frame(s->session, NULL) >= 0;
 }
 
-static int end_input(AVFilterContext *ctx, int64_t pts)
+static av_cold int end_input(AVFilterContext *ctx, int64_t pts)
 {
     FFMagvitFilter *s = ctx->priv;
 
