@@ -111,13 +111,13 @@ static int run_active(Run *run, const int32_t *tokens, const uint8_t *unknown, f
 {
     MagvitContext *ctx = run->model->ctx;
     const MgvConfig *c = &ctx->config;
-    const int prefix = mgv_prefix_length(c), tokens_nb = mgv_nb_tokens(c), mask = mgv_token_mask(c);
+    const int prefix = mgv_prefix_length(c), nb_tokens = mgv_nb_tokens(c), mask = mgv_token_mask(c);
     const size_t row = c->codebook_size * sizeof(*logits);
     int n = 0, ret;
 
     for (; n < prefix; n++)
         ctx->rows[n] = n;
-    for (int i = 0; i < tokens_nb; i++)
+    for (int i = 0; i < nb_tokens; i++)
         if (run->active[i]) {
             ctx->rows[n]  = prefix + i;
             ctx->ids[n++] = tokens[i] < 0 ? mask : tokens[i];
@@ -127,7 +127,7 @@ static int run_active(Run *run, const int32_t *tokens, const uint8_t *unknown, f
     RET(mgv_context_run(ctx, MGV_TRANSFORMER, "ids", ctx->ids, n * sizeof(*ctx->ids), "logits", ctx->logits, n * row));
     for (int k = prefix; k < n; k++)
         memcpy(logits + (size_t)(ctx->rows[k] - prefix) * c->codebook_size, ctx->logits + (size_t)k * c->codebook_size, row);
-    memcpy(run->active, unknown, tokens_nb);
+    memcpy(run->active, unknown, nb_tokens);
     return 0;
 
 fail:
@@ -143,21 +143,15 @@ static void tell_progress(const MagvitContext *ctx, MgvProgress *p)
         mgv_verbose(&ctx->log, "%d of %d steps of the window, %.0f s", done, atomic_load(&p->total), p->told - p->start);
 }
 
-static int step_logits(void *opaque, int step, const int32_t *tokens, const uint8_t *unknown, float *logits)
+/** Run the transformer on all tokens, and again without condition if there is guidance. */
+static int run_all(Run *run, const int32_t *tokens, float *logits)
 {
-    Run *run = opaque;
     MagvitContext *ctx = run->model->ctx;
     const MgvConfig *c = &ctx->config;
     int n = mgv_nb_tokens(c), mask = mgv_token_mask(c), ret;
     int32_t *ids = ctx->ids + mgv_prefix_length(c);
     float scale = (float)run->model->guidance;
 
-    if (atomic_load(&run->job->progress->cancel))
-        return MAGVIT_ERR(ECANCELED);
-    if (run->active) {
-        RET(run_active(run, tokens, unknown, logits));
-        goto done;
-    }
     for (int i = 0; i < n; i++)
         ids[i] = tokens[i] < 0 ? mask : tokens[i];
     RET(run_transformer(ctx, task_prompt(run->model, run->job), run->model->class_id, logits));
@@ -169,7 +163,21 @@ static int step_logits(void *opaque, int step, const int32_t *tokens, const uint
         for (size_t i = 0; i < (size_t)n * c->codebook_size; i++)
             logits[i] += scale * (logits[i] - run->uncond[i]);
     }
-done:
+    return 0;
+
+fail:
+    return ret;
+}
+
+static int step_logits(void *opaque, int step, const int32_t *tokens, const uint8_t *unknown, float *logits)
+{
+    Run *run = opaque;
+    MagvitContext *ctx = run->model->ctx;
+    int ret;
+
+    if (atomic_load(&run->job->progress->cancel))
+        return MAGVIT_ERR(ECANCELED);
+    RET(run->active ? run_active(run, tokens, unknown, logits) : run_all(run, tokens, logits));
     tell_progress(ctx, run->job->progress);
     mgv_debug(&ctx->log, "step %d of %d", step + 1, run->model->sampler.steps);
     return 0;
