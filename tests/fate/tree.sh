@@ -34,13 +34,8 @@ test_documented() {
     done
 }
 
-test_texi_examples() {
-    ff -f lavfi -i "$(source 160x120 24 6 yuv420p)" -c:v mpeg4 "$tmp/in.mp4" &&
-    ff -f lavfi -i "$(source 160x120 24 6 gray)" -c:v ffv1 "$tmp/mask.mkv" &&
-    ff -f lavfi -i "$(source 160x120 24 1 gray)" "$tmp/logo.png" || return 1
-    awk '/^@end example/ { on = 0 } on; /^@example/ { on = 1 }' patches/filters.texi patches/sources.texi |
-        sed 's/^\(magvit\|metadata\).*/ffmpeg -i INPUT -vf "&" OUTPUT/; s/ INPUT / in.mp4 /; s/ MASK / mask.mkv /; s/ OUTPUT$/ out.mkv/' > "$tmp/commands"
-    [ "$(lines "$tmp/commands")" = "$(cat patches/filters.texi patches/sources.texi | grep -c '^@example')" ] || note "an example of several lines" || return 1
+# run_commands: those of the file commands, as of a document; each writes out.mkv
+run_commands() {
     model=$PWD/$tiny
     mkdir "$tmp/bin" && ln -s "$FFMPEG" "$tmp/bin/ffmpeg" || return 1
     while read -r command; do
@@ -49,6 +44,16 @@ test_texi_examples() {
             note "$command: $(tail -n 3 "$tmp/err")" || return 1
         [ -s "$tmp/out.mkv" ] || note "$command: nothing was written" || return 1
     done < "$tmp/commands"
+}
+
+test_texi_examples() {
+    ff -f lavfi -i "$(source 160x120 24 6 yuv420p)" -c:v mpeg4 "$tmp/in.mp4" &&
+    ff -f lavfi -i "$(source 160x120 24 6 gray)" -c:v ffv1 "$tmp/mask.mkv" &&
+    ff -f lavfi -i "$(source 160x120 24 1 gray)" "$tmp/logo.png" || return 1
+    awk '/^@end example/ { on = 0 } on; /^@example/ { on = 1 }' patches/filters.texi patches/sources.texi |
+        sed 's/^\(magvit\|metadata\).*/ffmpeg -i INPUT -vf "&" OUTPUT/; s/ INPUT / in.mp4 /; s/ MASK / mask.mkv /; s/ OUTPUT$/ out.mkv/' > "$tmp/commands"
+    [ "$(lines "$tmp/commands")" = "$(cat patches/filters.texi patches/sources.texi | grep -c '^@example')" ] || note "an example of several lines" || return 1
+    run_commands
 }
 
 # the tests that fate.patch adds to FFmpeg's own, in the folder where it was built
