@@ -90,6 +90,7 @@ static int measure_on_worker(void *arg)
         p->y_bytes = MGV_ALIGN_UP((size_t)p->rows * p->outputs * sizeof(float), MGV_ALIGNMENT);
         p->thread_bytes = p->x_bytes + p->y_bytes + mgv_dnnl_scratch_bytes(p->prim);
         p->memory = need(mgv_calloc(p->dev->threads, p->thread_bytes));
+        memset(p->memory, 1, p->dev->threads * p->thread_bytes); // pages not yet written are all the same one, in cache
     }
     p->batch = MGV_MAX(1, (int)(BATCH_MACS / macs));
     for (int i = 0; i < p->dev->threads; i++)
