@@ -18,7 +18,7 @@ objs    = $(patsubst %.c,build/obj/%.o,$(1))
 LIB_SRCS = $(call in_tree,libmagvit/*.c) $(addprefix kernels/,host.c fuse.c ref.c worker.c)
 
 ifeq ($(CONFIG_ONEDNN),yes)
-LIB_SRCS += $(call in_tree,kernels/cpu*.c kernels/dnnl*.c)
+LIB_SRCS += $(call in_tree,kernels/amx*.c kernels/cpu*.c kernels/dnnl*.c)
 endif
 
 ifeq ($(CONFIG_VULKAN),yes)

@@ -24,16 +24,15 @@
  * plain C of the other files does the same.
  */
 
-#include "kernels/cpu.h"
+#include "kernels/cpu_avx512.h"
 
 #if MGV_AVX512
 
-#include <immintrin.h>
 #include <math.h>
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
-#define LANES 16
+#define TARGET MGV_AVX512_TARGET
+#define INLINE MGV_AVX512_INLINE
+#define LANES MGV_LANES
 
 int mgv_avx512(void)
 {
@@ -41,70 +40,14 @@ int mgv_avx512(void)
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
-/** All lanes below n. */
-INLINE __mmask16 first(size_t n)
-{
-    return n < LANES ? (__mmask16)((1u << n) - 1) : (__mmask16)0xffff;
-}
-
-INLINE void store_bf16(uint16_t *y, __mmask16 m, __m512 x)
-{
-    _mm256_mask_storeu_epi16(y, m, (__m256i)_mm512_cvtneps_pbh(x));
-}
-
-/** 2^x within 2 ulp; x is raised to -126, and NaN stays NaN. */
-INLINE __m512 exp2_ps(__m512 x)
-{
-    const __m512 n = _mm512_roundscale_ps(x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x), 0);
-    const __m512 r = _mm512_sub_ps(x, n);
-    __m512 p = _mm512_set1_ps(1.32647273e-3f);
-
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.67151299e-3f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.55073358e-2f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.40222424e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93147004e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
-}
-
-/**
- * x / (1 + 2^u) on its way to bf16: within 7e-5 of it, a thirtieth of what rounding may add. A large u makes the
- * divisor infinite and its inverse 0.
- */
-INLINE __m512 gate(__m512 x, __m512 u)
-{
-    const __m512 r = _mm512_reduce_ps(u, 9); // what is above the integer below, by which scalef() multiplies
-    __m512 p = _mm512_set1_ps(1.35341679e-2f);
-
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.20114606e-2f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.41442757e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93003834e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.00000259f));
-    return _mm512_mul_ps(x, _mm512_rcp14_ps(_mm512_add_ps(_mm512_set1_ps(1.0f), _mm512_scalef_ps(p, u))));
-}
-
-#define LOG2E 0x1.715476p0f
-
-INLINE __m512 activate(__m512 x, enum MgvAct act)
-{
-    if (act == MGV_ACT_SILU)
-        return gate(x, _mm512_mul_ps(x, _mm512_set1_ps(-LOG2E)));
-    if (act == MGV_ACT_GELU_TANH) { // -2 log2(e) sqrt(2/pi) (x + 0.044715 x^3)
-        const __m512 a = _mm512_set1_ps(-LOG2E * 0x1.988454p0f), b = _mm512_set1_ps(-LOG2E * 0x1.2444fap-4f);
-
-        return gate(x, _mm512_mul_ps(x, _mm512_fmadd_ps(_mm512_mul_ps(x, x), b, a)));
-    }
-    return x;
-}
-
 INLINE void act_loop(uint16_t *y, const float *x, size_t n, enum MgvAct act)
 {
     size_t i = 0;
 
     for (; i + LANES <= n; i += LANES)
-        _mm256_storeu_si256((__m256i *)(y + i), (__m256i)_mm512_cvtneps_pbh(activate(_mm512_loadu_ps(x + i), act)));
+        _mm256_storeu_si256((__m256i *)(y + i), (__m256i)_mm512_cvtneps_pbh(mgv_activate(_mm512_loadu_ps(x + i), act)));
     if (i < n)
-        store_bf16(y + i, first(n - i), activate(_mm512_maskz_loadu_ps(first(n - i), x + i), act));
+        mgv_store_bf16(y + i, mgv_first(n - i), mgv_activate(_mm512_maskz_loadu_ps(mgv_first(n - i), x + i), act));
 }
 
 TARGET void mgv_avx512_act(uint16_t *restrict y, const float *restrict x, size_t n, enum MgvAct act)
@@ -119,7 +62,7 @@ TARGET void mgv_avx512_act(uint16_t *restrict y, const float *restrict x, size_t
 
 TARGET float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, int n, float scale)
 {
-    const __m512 a = _mm512_set1_ps(scale * LOG2E);
+    const __m512 a = _mm512_set1_ps(scale * MGV_LOG2E);
     __m512 top = _mm512_set1_ps(-INFINITY), top2 = top, b, sum = _mm512_setzero_ps(), sum2 = sum;
     int i = 0;
 
@@ -128,21 +71,21 @@ TARGET float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, i
         top2 = _mm512_max_ps(top2, _mm512_loadu_ps(x + i + LANES));
     }
     for (; i < n; i += LANES)
-        top = _mm512_mask_max_ps(top, first(n - i), top, _mm512_maskz_loadu_ps(first(n - i), x + i));
+        top = _mm512_mask_max_ps(top, mgv_first(n - i), top, _mm512_maskz_loadu_ps(mgv_first(n - i), x + i));
     b = _mm512_set1_ps(_mm512_reduce_max_ps(_mm512_max_ps(top, top2)));
     for (i = 0; i + 2 * LANES <= n; i += 2 * LANES) {
-        const __m512 e  = exp2_ps(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), b), a));
-        const __m512 e2 = exp2_ps(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i + LANES), b), a));
+        const __m512 e  = mgv_exp2(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), b), a));
+        const __m512 e2 = mgv_exp2(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i + LANES), b), a));
 
         _mm512_storeu_si512(y + i, (__m512i)_mm512_cvtne2ps_pbh(e2, e));
         sum  = _mm512_add_ps(sum, e);
         sum2 = _mm512_add_ps(sum2, e2);
     }
     for (; i < n; i += LANES) {
-        const __mmask16 m = first(n - i);
-        const __m512 e = exp2_ps(_mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), b), a));
+        const __mmask16 m = mgv_first(n - i);
+        const __m512 e = mgv_exp2(_mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), b), a));
 
-        store_bf16(y + i, m, e);
+        mgv_store_bf16(y + i, m, e);
         sum = _mm512_mask_add_ps(sum, m, sum, e);
     }
     return _mm512_reduce_add_ps(_mm512_add_ps(sum, sum2));
@@ -150,7 +93,7 @@ TARGET float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, i
 
 INLINE __m512 affine(__m512 x, __m512 offset, __m512 scale, __m512 bias, enum MgvAct act)
 {
-    return activate(_mm512_fmadd_ps(_mm512_sub_ps(x, offset), scale, bias), act);
+    return mgv_activate(_mm512_fmadd_ps(_mm512_sub_ps(x, offset), scale, bias), act);
 }
 
 /** y = act((x - offset) * scale + bias), one value a column. */
@@ -160,9 +103,9 @@ INLINE void affine_loop(uint16_t *y, const float *x, int64_t n, int span, const 
         const int len = MGV_MIN(span, n - at);
 
         for (int k = 0; k < len; k += LANES) {
-            const __mmask16 m = first(len - k);
+            const __mmask16 m = mgv_first(len - k);
 
-            store_bf16(y + at + k, m, affine(_mm512_maskz_loadu_ps(m, x + at + k), _mm512_maskz_loadu_ps(m, coef + k),
+            mgv_store_bf16(y + at + k, m, affine(_mm512_maskz_loadu_ps(m, x + at + k), _mm512_maskz_loadu_ps(m, coef + k),
                                              _mm512_maskz_loadu_ps(m, coef + span + k),
                                              _mm512_maskz_loadu_ps(m, coef + 2 * span + k), act));
         }
@@ -210,7 +153,7 @@ TARGET void mgv_avx512_stream(float *restrict y, const float *restrict x, size_t
     for (; i + LANES <= n; i += LANES)
         _mm512_stream_ps(y + i, _mm512_loadu_ps(x + i));
     if (i < n)
-        _mm512_mask_storeu_ps(y + i, first(n - i), _mm512_maskz_loadu_ps(first(n - i), x + i));
+        _mm512_mask_storeu_ps(y + i, mgv_first(n - i), _mm512_maskz_loadu_ps(mgv_first(n - i), x + i));
     _mm_sfence();
 }
 
@@ -252,7 +195,7 @@ INLINE void stats_16(float *stat, const float *x, int64_t rows, int span, __mmas
 TARGET void mgv_avx512_column_stats(float *restrict stat, const float *restrict x, int64_t rows, int span)
 {
     for (int k = 0; k < span; k += LANES)
-        stats_16(stat + k, x + k, rows, span, first(span - k));
+        stats_16(stat + k, x + k, rows, span, mgv_first(span - k));
 }
 
 #endif /* MGV_AVX512 */

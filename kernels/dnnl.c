@@ -32,7 +32,7 @@
 #include <oneapi/dnnl/dnnl.h>
 #include <oneapi/dnnl/dnnl_debug.h>
 
-#include "kernels/cpu.h"
+#include "kernels/amx.h"
 #include "kernels/dnnl.h"
 
 #if DNNL_VERSION_MAJOR >= 3
@@ -223,6 +223,9 @@ static int choose_precision(MgvDevice *dev)
     if (dev->precision == MAGVIT_PRECISION_AUTO)
         dev->precision = fast ? MAGVIT_PRECISION_BF16 : MAGVIT_PRECISION_F32;
     dev->bf16 = dev->precision == MAGVIT_PRECISION_BF16 || (dev->precision == MAGVIT_PRECISION_INT8 && fast);
+#if MGV_AMX
+    dev->amx = dev->bf16 && mgv_dnnl_has_amx() && mgv_amx();
+#endif
     return 0;
 }
 
@@ -411,8 +414,8 @@ static Array channels_last(int c, int t, int h, int w)
 
 int mgv_dnnl_conv(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlConv *c, const MgvDnnlPrim *like)
 {
-    const Array src = channels_last(c->cin, c->t + 2, c->h + 2, c->w + c->kw - 1);
-    const Array weights = { 5, { c->cout, c->cin, 3, 3, c->kw }, { 0 } };
+    const Array src = channels_last(c->cin, c->t + 2, c->h + 2, c->w + 2);
+    const Array weights = { 5, { c->cout, c->cin, 3, 3, 3 }, { 0 } };
     const Array bias = { 1, { c->cout }, { 1 } };
     const Array dst = channels_last(c->cout, c->t, c->h, c->w);
 
@@ -555,11 +558,19 @@ int mgv_dnnl_tiles(const MgvKernelOp *o, const char *primitive, int nb_tiles, Mg
 
 /* ---- table ---- */
 
-void mgv_dnnl_kernels(MgvKernelTable table)
+void mgv_dnnl_kernels(MgvDevice *dev)
 {
+    MgvKernel *table = dev->kernels;
+
     mgv_cpu_kernels(table);
     table[MGV_OP_CONV3D] = mgv_conv3d_dnnl;
     table[MGV_OP_LINEAR] = mgv_linear_dnnl;
     table[MGV_OP_ATTENTION] = mgv_attention_dnnl;
     table[MGV_OP_VQ_ARGMIN] = mgv_vq_argmin_dnnl;
+#if MGV_AMX
+    if (dev->amx) {
+        table[MGV_OP_LINEAR] = mgv_linear_amx;
+        table[MGV_OP_ATTENTION] = mgv_attention_amx;
+    }
+#endif
 }

@@ -72,9 +72,9 @@ typedef struct MgvDnnlMatmul {
     int y_bf16;                   ///< 1: y is bf16 if x is
 } MgvDnnlMatmul;
 
-/** y[t,h,w,cout] = x[t+2,h+2,w+kw-1,cin] * W[cout,cin,3,3,kw] + bias, no padding. */
+/** y[t,h,w,cout] = x[t+2,h+2,w+2,cin] * W[cout,cin,3,3,3] + bias, no padding. */
 typedef struct MgvDnnlConv {
-    int t, h, w, cin, cout, kw;
+    int t, h, w, cin, cout;
     int bias; ///< 1: with bias
 } MgvDnnlConv;
 

@@ -30,14 +30,13 @@
  * Two convolutions of the same input that have few output channels are one: of
  * fewer than a vector holds, oneDNN's code takes as long as for a whole one.
  *
- * AMX takes 32 input channels at once, and as long for fewer. With up to 16 a
- * row is therefore seen as half as many pixels of twice the channels, in the
- * same memory: two output pixels need four padded ones, which are two pairs.
+ * With AMX the product is our own. Of the 27 taps of a kernel three each, side by side, are one run of memory, the
+ * channels of three pixels, so that few channels leave little of a step unused.
  */
 
 #include <string.h>
 
-#include "kernels/cpu.h"
+#include "kernels/amx.h"
 #include "kernels/dnnl.h"
 
 /** Three padded planes of a band should take no more than this. */
@@ -52,22 +51,25 @@
 /** A norm is done before its values are copied if that is not to be done more often. */
 #define MAX_OVERLAP 2.0
 
-/** Most input channels of pixels that are taken in pairs. */
-#define MAX_PAIRED 16
 /** Most output channels of two that are one, each. */
 #define MAX_BESIDE 8
 
 typedef struct Product {
     MgvDnnlPrim *whole, *last;  ///< for a whole band of one plane, and for the last band if it has fewer rows
     void *weights;              ///< in the primitive's layout
+#if MGV_AMX
+    MgvAmxWeights amx;          ///< instead of the three
+#endif
     float *bias;
     int cout;
 } Product;
 
 typedef struct Conv {
     MgvDnnlRows *rows;          ///< kernel 1; all else is unused
+#if MGV_AMX
+    MgvAmxLinear *linear;       ///< the same
+#endif
     Product one, both;          ///< of this op, and with that beside
-    int pairs;                  ///< pixels of the products: 1 or 2 of the tensors'
     size_t element;             ///< bytes of a padded value
     int band, nb_bands;         ///< rows of a band
     int span, nb_spans;         ///< planes of a span
@@ -85,6 +87,9 @@ static void product_uninit(Product *p)
     mgv_dnnl_free(&p->last);
     mgv_dnnl_free(&p->whole);
     mgv_freep(&p->weights);
+#if MGV_AMX
+    mgv_freep(&p->amx.data);
+#endif
     mgv_freep(&p->bias);
 }
 
@@ -95,6 +100,9 @@ static void conv3d_unprepare(MgvKernelOp *o)
     if (!c)
         return;
     mgv_dnnl_rows_free(&c->rows);
+#if MGV_AMX
+    mgv_amx_linear_free(&c->linear);
+#endif
     product_uninit(&c->one);
     product_uninit(&c->both);
     mgv_freep(&o->priv);
@@ -132,17 +140,10 @@ static double overlap(const Conv *c)
     return (1.0 + 2.0 / c->band) * (1.0 + 2.0 / c->span);
 }
 
-static int may_pair(const Conv *c, const MgvKernelOp *o)
-{
-    return c->element < sizeof(float) && mgv_dnnl_has_amx() && o->in[0].c <= MAX_PAIRED && o->in[0].w % 2 == 0;
-}
-
 /** A product to cout channels on a band of some rows. */
 static MgvDnnlConv product_of(const MgvKernelOp *o, int rows, int cout)
 {
-    const int n = ((const Conv *)o->priv)->pairs;
-
-    return (MgvDnnlConv){ 1, rows, o->in[0].w / n, o->in[0].c * n, cout * n, n == 2 ? 2 : 3, !!o->op->weight[1] };
+    return (MgvDnnlConv){ 1, rows, o->in[0].w, o->in[0].c, cout, !!o->op->weight[1] };
 }
 
 static int whole_init(Product *p, const MgvKernelOp *o, int cout)
@@ -150,6 +151,8 @@ static int whole_init(Product *p, const MgvKernelOp *o, int cout)
     const MgvDnnlConv conv = product_of(o, ((const Conv *)o->priv)->band, cout);
 
     p->cout = cout;
+    if (o->dev->amx)
+        return 0;
     return mgv_dnnl_conv(&p->whole, o, &conv, NULL);
 }
 
@@ -161,14 +164,12 @@ static int declare_kernel3(MgvKernelOp *o)
 
     /* half the bytes make larger bands */
     c->element = mgv_cpu_is_bf16(o->dev) ? sizeof(uint16_t) : sizeof(float);
-    c->pairs = may_pair(c, o) ? 2 : 1;
     choose_tiles(c, o);
     if ((ret = whole_init(&c->one, o, o->out.c)) < 0)
         return ret;
-    if (c->element < sizeof(float) && mgv_dnnl_type(c->one.whole) == MGV_DNNL_F32) {
+    if (c->element < sizeof(float) && !o->dev->amx && mgv_dnnl_type(c->one.whole) == MGV_DNNL_F32) {
         mgv_dnnl_free(&c->one.whole);
         c->element = sizeof(float);
-        c->pairs = 1;
         choose_tiles(c, o);
         ret = whole_init(&c->one, o, o->out.c);
     }
@@ -184,55 +185,26 @@ static int declare_kernel3(MgvKernelOp *o)
     return ret;
 }
 
-/** Weights for pairs of pixels: of tap 2 * q + i - j, where there is one, between pixel i of pair q and output j. */
-static float *paired_weights(const float *w, int cin, int cout)
+#if MGV_AMX
+/** The product itself. weights: in file order, [cout][cin][3][3][3] */
+static int pack_amx(Product *p, MgvKernelOp *o, const float *weights)
 {
-    float *p = mgv_calloc((size_t)4 * cout * cin * 18, sizeof(*p)), *y = p;
+    const int cin = o->in[0].c;
+    const ptrdiff_t stride[] = { (ptrdiff_t)cin * 27, 3, 1, 27 };
 
-    for (int j = 0; j < 2 && p; j++)
-        for (int co = 0; co < cout; co++)
-            for (int i = 0; i < 2; i++)
-                for (int ci = 0; ci < cin; ci++)
-                    for (int k = 0; k < 18; k++, y++) {
-                        const int tap = 2 * (k % 2) + i - j;
-
-                        *y = tap < 0 || tap > 2 ? 0.0f : w[((size_t)co * cin + ci) * 27 + k / 2 * 3 + tap];
-                    }
-    return p;
+    p->amx = mgv_amx_weights(0, p->cout, 9, 3 * cin);
+    o->weight_bytes += p->amx.bytes;
+    return mgv_amx_pack(&p->amx, weights, 3, stride) < 0 ? mgv_cpu_no_memory(o) : 0;
 }
+#endif
 
-/** Weights in the layout of the primitive. */
-static int pack(Product *p, const MgvKernelOp *o, const float *weights)
-{
-    const int pairs = ((const Conv *)o->priv)->pairs, cin = o->in[0].c, taps = pairs == 2 ? 18 : 27;
-    const ptrdiff_t strides[] = { (ptrdiff_t)pairs * cin * taps, taps, taps / 3, taps / 9, 1 };
-    float *paired = pairs == 2 ? paired_weights(weights, cin, p->cout) : NULL;
-    float *bias = pairs == 2 && p->bias ? mgv_calloc(2 * p->cout, sizeof(*bias)) : NULL;
-    int ret = MAGVIT_ERR(ENOMEM);
-
-    if (pairs == 2 && (!paired || (p->bias && !bias)))
-        mgv_cpu_no_memory(o);
-    else
-        ret = mgv_dnnl_pack(&p->weights, o, p->whole, paired ? paired : weights, strides);
-    if (ret >= 0 && bias) {
-        for (int i = 0; i < 2 * p->cout; i++)
-            bias[i] = p->bias[i % p->cout];
-        mgv_freep(&p->bias);
-        p->bias = bias;
-        bias = NULL;
-    }
-    mgv_freep(&paired);
-    mgv_freep(&bias);
-    return ret;
-}
-
-/** What a product needs besides the primitive for whole bands. weights: in file order */
-static int product_init(Product *p, MgvKernelOp *o, const float *weights)
+static int pack_dnnl(Product *p, MgvKernelOp *o, const float *weights)
 {
     Conv *c = o->priv;
-    const MgvShape s = o->in[0];
-    const MgvDnnlConv conv = product_of(o, s.h - (c->nb_bands - 1) * c->band, p->cout);
-    size_t prim_bytes = mgv_dnnl_scratch_bytes(p->whole), y_bytes;
+    const int cin = o->in[0].c;
+    const ptrdiff_t strides[] = { (ptrdiff_t)cin * 27, 27, 9, 3, 1 };
+    const MgvDnnlConv conv = product_of(o, o->in[0].h - (c->nb_bands - 1) * c->band, p->cout);
+    size_t prim_bytes = mgv_dnnl_scratch_bytes(p->whole);
     int ret;
 
     if (conv.h < c->band) {
@@ -240,13 +212,35 @@ static int product_init(Product *p, MgvKernelOp *o, const float *weights)
             return ret;
         prim_bytes = MGV_MAX(prim_bytes, mgv_dnnl_scratch_bytes(p->last));
     }
-    if ((ret = pack(p, o, weights)) < 0)
+    c->prim_bytes = MGV_MAX(c->prim_bytes, prim_bytes);
+    o->weight_bytes += mgv_dnnl_weight_bytes(p->whole);
+    return mgv_dnnl_pack(&p->weights, o, p->whole, weights, strides);
+}
+
+/** What a product needs besides the primitive for whole bands. weights: in file order */
+static int product_init(Product *p, MgvKernelOp *o, const float *weights)
+{
+    Conv *c = o->priv;
+    const MgvShape s = o->in[0];
+    size_t y_bytes;
+    int ret;
+
+#if MGV_AMX
+    ret = o->dev->amx ? pack_amx(p, o, weights) : pack_dnnl(p, o, weights);
+#else
+    ret = pack_dnnl(p, o, weights);
+#endif
+    if (ret < 0)
         return ret;
     y_bytes = MGV_ALIGN_UP((size_t)c->band * s.w * p->cout * sizeof(float), MGV_ALIGNMENT);
     c->y_bytes = MGV_MAX(c->y_bytes, y_bytes);
-    c->prim_bytes = MGV_MAX(c->prim_bytes, prim_bytes);
-    c->pad_bytes = MGV_ALIGN_UP((size_t)(c->span + 2) * (c->band + 2) * (s.w + 2) * s.c * c->element, MGV_ALIGNMENT);
-    o->weight_bytes += mgv_dnnl_weight_bytes(p->whole) + (p->bias ? c->pairs * p->cout * sizeof(*p->bias) : 0);
+    c->pad_bytes = (size_t)(c->span + 2) * (c->band + 2) * (s.w + 2) * s.c * c->element;
+#if MGV_AMX
+    if (o->dev->amx) // 16 pixels of a row that may have fewer, a step of their channels
+        c->pad_bytes += (size_t)MGV_AMX_ROWS * s.c * c->element + MGV_AMX_BYTES;
+#endif
+    c->pad_bytes = MGV_ALIGN_UP(c->pad_bytes, MGV_ALIGNMENT);
+    o->weight_bytes += p->bias ? p->cout * sizeof(*p->bias) : 0;
     o->scratch_bytes = (c->pad_bytes + c->y_bytes + c->prim_bytes) * o->dev->threads;
     return 0;
 }
@@ -274,7 +268,7 @@ static int both_init(MgvKernelOp *o)
         ret = whole_init(&c->both, o, o->out.c + o->beside->out.c);
     else
         mgv_cpu_no_memory(o);
-    if (ret >= 0 && mgv_dnnl_type(c->both.whole) != mgv_dnnl_type(c->one.whole)) {
+    if (ret >= 0 && c->both.whole && mgv_dnnl_type(c->both.whole) != mgv_dnnl_type(c->one.whole)) {
         mgv_err(o->log, "%s: oneDNN has no fast convolution to %d channels", o->op->name, c->both.cout);
         ret = MAGVIT_ERR(ENOTSUP);
     }
@@ -301,10 +295,22 @@ static int conv3d_declare(MgvKernelOp *o)
     return ret;
 }
 
+static int rows_init(MgvKernelOp *o, float *weights)
+{
+    const MgvShape s = o->in[0];
+    const int64_t rows = (int64_t)s.n * s.t * s.h * s.w;
+    Conv *c = o->priv;
+
+#if MGV_AMX
+    if (o->dev->amx)
+        return mgv_amx_linear_alloc(&c->linear, o, rows, s.c, o->out.c, weights, c->one.bias, 0);
+#endif
+    return mgv_dnnl_rows_alloc(&c->rows, o, rows, s.c, o->out.c, weights, c->one.bias, 0);
+}
+
 static int conv3d_prepare(MgvKernelOp *o)
 {
     const MgvOp *op = o->op;
-    const MgvShape s = o->in[0];
     Conv *c = o->priv;
     float *weights = mgv_host_weight(o, 0);
     int ret;
@@ -312,7 +318,7 @@ static int conv3d_prepare(MgvKernelOp *o)
     if (!weights || (op->weight[1] && !(c->one.bias = mgv_host_weight(o, 1))))
         ret = mgv_cpu_no_memory(o);
     else if (op->u.conv.k == 1)
-        ret = mgv_dnnl_rows_alloc(&c->rows, o, (int64_t)s.n * s.t * s.h * s.w, s.c, o->out.c, weights, c->one.bias, 0);
+        ret = rows_init(o, weights);
     else
         ret = product_init(&c->one, o, weights);
     if (ret >= 0 && o->beside)
@@ -441,6 +447,108 @@ static int is_apart(const MgvKernelOp *o, const float *out)
     return !out || o->beside || out == o->residual || mgv_shape_elements(o->out) * sizeof(*out) > STREAM_BYTES;
 }
 
+#if MGV_AMX
+/** Tiles of 16 pixels in a row of w. The last one may begin before the end of the one before it, or end behind the row. */
+static int tiles_of_row(int w)
+{
+    return (w + MGV_AMX_ROWS - 1) / MGV_AMX_ROWS;
+}
+
+/** First pixel of a tile of a row. */
+static int tile_pixel(int tile, int w)
+{
+    return MGV_MAX(0, MGV_MIN(tile * MGV_AMX_ROWS, w - MGV_AMX_ROWS));
+}
+
+/** Pixel number i of a plane's padded rows, or of its output. */
+static ptrdiff_t pixel_of(int tile, int w, int row)
+{
+    return (ptrdiff_t)(tile / tiles_of_row(w)) * row + tile_pixel(tile % tiles_of_row(w), w);
+}
+
+/** A plane's rows, of which three padded ones lie one behind the other. */
+typedef struct Plane {
+    const char *padded;
+    ptrdiff_t segment[9]; ///< bytes to each row of taps
+    float *y;
+    int width, nb_tiles;
+} Plane;
+
+/** What comes after products of n tiles of pixels and a block of columns, which lie in c. */
+static void describe(MgvAmxOut *out, const Product *p, const Plane *l, float *c, int tile, int n, int column)
+{
+    const int apart = l->width % MGV_AMX_ROWS; // tiles of a row overlap, or end behind it
+
+    for (int i = 0; i < (apart ? n : 1); i++) {
+        *out = (MgvAmxOut){
+            .c = c + i * MGV_AMX_ROWS * MGV_AMX_BLOCK, .bias = p->bias ? p->bias + column : NULL,
+            .y = l->y + pixel_of(tile + i, l->width, l->width) * p->cout + column, .stride = p->cout,
+            .rows = apart ? MGV_MIN(MGV_AMX_ROWS, l->width) : n * MGV_AMX_ROWS, .n = MGV_MIN(MGV_AMX_BLOCK, p->cout - column),
+        };
+        if (apart)
+            mgv_amx_out(out);
+    }
+}
+
+/** What comes after a product is done during the next, and the weights of the next group of blocks come into cache. */
+static void multiply(const MgvKernelOp *o, const Product *p, const Plane *l)
+{
+    const MgvAmxWeights *w = &p->amx;
+    const ptrdiff_t cell = o->in[0].c * sizeof(uint16_t);
+    const int nb_blocks = (p->cout + MGV_AMX_BLOCK - 1) / MGV_AMX_BLOCK, group = mgv_amx_group(w), most = mgv_amx_tiles(w);
+    const size_t part = w->block / ((l->nb_tiles + most - 1) / most);
+    _Alignas(64) float c[2][MGV_AMX_TILES * MGV_AMX_ROWS * MGV_AMX_BLOCK];
+    MgvAmxRows rows = { .stride = cell, .step = MGV_AMX_BYTES, .segment = l->segment };
+    MgvAmxOut out = { .rows = 0 };
+    int turn = 0;
+
+    for (int first = 0; first < nb_blocks; first += group) {
+        const int end = MGV_MIN(first + group, nb_blocks);
+        const char *next = (const char *)w->data + end * w->block;
+
+        for (int tile = 0; tile < l->nb_tiles; tile += most) {
+            for (int i = 0; i < most; i++) // the last one again where there are too few
+                rows.tile[i] = l->padded + pixel_of(MGV_MIN(tile + i, l->nb_tiles - 1), l->width, l->width + 2) * cell;
+            for (int block = first; block < end; block++, turn ^= 1, next += part) {
+                mgv_amx_product(w, block, &rows, most, c[turn], MGV_AMX_BLOCK * sizeof(float),
+                                end < nb_blocks ? next : NULL, part, &out);
+                describe(&out, p, l, c[turn], tile, MGV_MIN(most, l->nb_tiles - tile), block * MGV_AMX_BLOCK);
+            }
+        }
+    }
+    mgv_amx_out(&out);
+}
+
+static void amx_plane(const MgvKernelOp *o, const Product *p, const char *padded, size_t plane, float *y, int rows)
+{
+    const int width = o->in[0].w;
+    Plane l = { .padded = padded, .y = y, .width = width, .nb_tiles = rows * tiles_of_row(width) };
+
+    for (int i = 0; i < 9; i++)
+        l.segment[i] = i / 3 * plane + i % 3 * (width + 2) * o->in[0].c * sizeof(uint16_t);
+    mgv_amx_begin();
+    multiply(o, p, &l);
+    mgv_amx_end();
+}
+#endif
+
+/** Rows of a plane, the three padded ones of which begin at padded. @return a oneDNN status, 0 for success */
+static int convolve(const MgvKernelOp *o, const Product *p, char *padded, size_t plane, float *y, int rows, int thread,
+                    void *scratch)
+{
+    const Conv *c = o->priv;
+
+#if MGV_AMX
+    if (o->dev->amx) {
+        memset(padded + 3 * plane, 0, MGV_AMX_BYTES); // multiplied by zeros, behind the last pixel
+        amx_plane(o, p, padded, plane, y, rows);
+        return 0;
+    }
+#endif
+    (void)plane;
+    return mgv_dnnl_execute(rows < c->band ? p->last : p->whole, thread, padded, p->weights, p->bias, y, scratch);
+}
+
 static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Conv *c = o->priv;
@@ -467,8 +575,8 @@ static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
             pad_plane(pad, o, run->in, from < 0 ? -1 : n * s.t + from, first, rows);
         if (i < 2)
             continue;
-        status = mgv_dnnl_execute(rows < c->band ? p->last : p->whole, thread, pad - 2 * padded_plane, p->weights,
-                                  p->bias, y, scratch + c->pad_bytes + c->y_bytes);
+        status = convolve(o, p, pad - 2 * padded_plane, padded_plane, y, rows, thread,
+                          scratch + c->pad_bytes + c->y_bytes);
         if (status)
             return status;
         if (o->beside)
@@ -487,6 +595,10 @@ static int conv3d_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], v
     (void)job, (void)nb_jobs;
     if (c->rows)
         return mgv_dnnl_rows_run(o, c->rows, in[0], out);
+#if MGV_AMX
+    if (c->linear)
+        return mgv_amx_linear_run(o, c->linear, in[0], out);
+#endif
     if (o->before && o->before->op->type == MGV_OP_GROUP_NORM)
         mgv_cpu_norm_measure(o->before, o->stat, in[0]);
     return mgv_dnnl_tiles(o, "convolution", o->in[0].n * c->nb_spans * c->nb_bands, conv3d_tile, &run);

@@ -612,10 +612,11 @@ static int cpu_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLog
 
     if (ret < 0)
         return ret;
-    mgv_dnnl_kernels((*out)->kernels);
     ret = mgv_host_call(*out, dnnl_open, *out);
     if (ret < 0)
         cpu_close(out);
+    else
+        mgv_dnnl_kernels(*out);
     return ret;
 }
 

@@ -117,7 +117,7 @@ typedef MgvKernel MgvKernelTable[MGV_OP_NB];
 
 void mgv_ref_kernels(MgvKernelTable table);
 #if CONFIG_ONEDNN
-void mgv_dnnl_kernels(MgvKernelTable table);
+void mgv_dnnl_kernels(MgvDevice *dev); ///< by what it multiplies
 #endif
 
 /** Fields every host device begins with. */
@@ -132,6 +132,7 @@ struct MgvDevice {
     size_t arena_size;
     enum MagvitPrecision precision; ///< as asked; AUTO is settled when the kernels are chosen
     int bf16;             ///< what is not float32 for good nor 8 bits is multiplied in bf16
+    int amx;              ///< and that by our own kernels for AMX, see amx.h
 };
 
 /** The calls of MgvBackend that all host backends share. */

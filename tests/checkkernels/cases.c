@@ -111,6 +111,11 @@ const Case cases[] = {
 
     GN(1, 3, 8, 32, 16, 4, SILU),
     GN(2, 2, 6, 16, 32, 8),
+
+    /* what AMX cuts differently: blocks of 32 columns, of which a half may be missing, tiles of 16 pixels, many rows */
+    CONV(1, 3, 7, 48, 20, 16, 3, REFLECT, BIAS), CONV(1, 2, 5, 31, 35, 33, 3, ZERO),
+    CONV(2, 2, 3, 16, 32, 80, 3, REFLECT, BIAS), CONV(1, 3, 2, 9, 96, 130, 3, REFLECT),
+    LIN(1, 1026, 200, 330), LIN(1, 1100, 65, 17, GELU), ATT(1, 530, 36, 1),
 };
 const int nb_cases = MGV_ARRAY_LEN(cases);
 

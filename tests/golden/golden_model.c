@@ -488,7 +488,8 @@ static int check_same_bits(const Subject *s)
 {
     if (s->backend->type != MAGVIT_BACKEND_CPU)
         return 0;
-    return check_bits_in(s, MAGVIT_PRECISION_F32, "f32") | check_bits_in(s, MAGVIT_PRECISION_BF16, "bf16");
+    return check_bits_in(s, MAGVIT_PRECISION_F32, "f32") | check_bits_in(s, MAGVIT_PRECISION_BF16, "bf16") |
+           check_bits_in(s, MAGVIT_PRECISION_INT8, "int8");
 }
 
 static int check_small(const Subject *s)

@@ -1,0 +1,289 @@
+/*
+ * This file is part of libmagvit.
+ *
+ * libmagvit is free software; you can redistribute it and/or
+ * modify it under the terms of the GNU Lesser General Public
+ * License as published by the Free Software Foundation; either
+ * version 2.1 of the License, or (at your option) any later version.
+ *
+ * libmagvit is distributed in the hope that it will be useful,
+ * but WITHOUT ANY WARRANTY; without even the implied warranty of
+ * MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU
+ * Lesser General Public License for more details.
+ *
+ * You should have received a copy of the GNU Lesser General Public
+ * License along with libmagvit; if not, write to the Free Software
+ * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
+ */
+
+
+/**
+ * @file
+ * Linear layers and 1x1x1 convolutions by AMX. A thread takes rows that stay in its second-level cache, as tiles, and
+ * multiplies them by one block of columns after another, whose weights come by once. Activation, sum and rounding are
+ * done block by block, a layer norm when its rows are complete.
+ */
+
+#include <string.h>
+
+#include "kernels/amx.h"
+#include "kernels/dnnl.h"
+
+#if MGV_AMX
+
+/** Bytes of rows that a thread takes at once, of its second-level cache. */
+#define CACHE_BYTES (1 << 20)
+#define MAX_ROWS 512
+
+struct MgvAmxLinear {
+    MgvAmxWeights weights;
+    float *bias;            ///< NULL for int8
+    MgvInt8Columns columns; ///< int8 only
+    int64_t rows;
+    int most;               ///< rows of a tile, at most
+    int cin, cout;
+    size_t x_bytes, row_bytes, y_bytes; ///< of scratch: rows as tiles; scales, a row of integers; sums for a norm
+};
+
+void mgv_amx_linear_free(MgvAmxLinear **linear)
+{
+    MgvAmxLinear *l = *linear;
+
+    if (!l)
+        return;
+    mgv_freep(&l->weights.data);
+    mgv_freep(&l->bias);
+    mgv_int8_free(&l->columns);
+    mgv_freep(linear);
+}
+
+static size_t thread_bytes(const MgvAmxLinear *l)
+{
+    return l->x_bytes + l->row_bytes + l->y_bytes;
+}
+
+static int linear_init(MgvAmxLinear *l, MgvKernelOp *o, float *w, const float *bias, int int8)
+{
+    const ptrdiff_t stride[] = { l->cin, 0, 0, 1 };
+    size_t column = bias ? sizeof(*bias) : 0;
+
+    if (int8) {
+        if (mgv_int8_alloc(&l->columns, w, bias, l->cout, l->cin) < 0)
+            return mgv_cpu_no_memory(o);
+        column = 3 * sizeof(float);
+    } else if (bias) {
+        if (!(l->bias = mgv_calloc(l->cout, sizeof(*bias))))
+            return mgv_cpu_no_memory(o);
+        memcpy(l->bias, bias, l->cout * sizeof(*bias));
+    }
+    l->weights = mgv_amx_weights(int8, l->cout, 1, l->cin);
+    if (mgv_amx_pack(&l->weights, w, 1, stride) < 0)
+        return mgv_cpu_no_memory(o);
+    l->most = (int)(CACHE_BYTES / mgv_amx_rows_bytes(&l->weights, 1) * MGV_AMX_ROWS);
+    l->most = MGV_ALIGN_UP(MGV_CLAMP(l->most, MGV_AMX_BLOCK, MGV_MIN(MAX_ROWS, l->rows)), MGV_AMX_ROWS);
+    l->x_bytes = mgv_amx_rows_bytes(&l->weights, l->most);
+    if (int8)
+        l->row_bytes = MGV_ALIGN_UP(l->most * sizeof(MgvInt8Row), MGV_ALIGNMENT) + MGV_ALIGN_UP(l->cin, MGV_ALIGNMENT);
+    if (o->norm)
+        l->y_bytes = MGV_ALIGN_UP((size_t)l->most * l->cout * sizeof(float), MGV_ALIGNMENT);
+    o->weight_bytes += l->weights.bytes + l->cout * column;
+    o->scratch_bytes = MGV_MAX(o->scratch_bytes, thread_bytes(l) * o->dev->threads);
+    return 0;
+}
+
+int mgv_amx_linear_alloc(MgvAmxLinear **out, MgvKernelOp *o, int64_t rows, int cin, int cout, float *w, const float *bias,
+                         int int8)
+{
+    MgvAmxLinear *l = *out = mgv_calloc(1, sizeof(*l));
+    int ret;
+
+    if (!l)
+        return mgv_cpu_no_memory(o);
+    l->rows = rows;
+    l->cin  = cin;
+    l->cout = cout;
+    ret = linear_init(l, o, w, bias, int8 && cin <= MGV_INT8_MAX_CIN);
+    if (ret < 0)
+        mgv_amx_linear_free(out);
+    return ret;
+}
+
+typedef struct Run {
+    const MgvAmxLinear *l;
+    int64_t rows;        ///< that are wanted, of l->rows
+    int nb_tiles;        ///< that they are cut into
+    const float *x;
+    float *y;
+} Run;
+
+static int64_t row_tiles(int64_t rows)
+{
+    return (rows + MGV_AMX_ROWS - 1) / MGV_AMX_ROWS;
+}
+
+/** First row of a tile, the end of the one before. */
+static int64_t tile_row(const Run *run, int tile)
+{
+    return MGV_MIN(run->rows, MGV_AMX_ROWS * mgv_share(row_tiles(run->rows), tile, run->nb_tiles));
+}
+
+static void rows_in(const MgvKernelOp *o, const Run *run, int64_t first, int n, uint8_t *scratch)
+{
+    const MgvAmxLinear *l = run->l;
+    uint8_t *row = scratch + l->x_bytes;
+    const int64_t at = first * l->cin;
+
+    if (l->weights.int8)
+        mgv_amx_rows_quantize(&l->weights, scratch, (MgvInt8Row *)row,
+                              row + MGV_ALIGN_UP(l->most * sizeof(MgvInt8Row), MGV_ALIGNMENT), run->x + at, l->cin, n);
+    else if (o->in16[0])
+        mgv_amx_rows_in(&l->weights, scratch, o->in16[0] + at, l->cin, n);
+    else
+        mgv_amx_rows_round(&l->weights, scratch, run->x + at, l->cin, n);
+}
+
+/** Where a tile's results go. */
+typedef struct Tile {
+    const uint8_t *scratch;
+    int n;                  ///< rows
+    const float *residual;
+    float *y;
+    uint16_t *y16;
+    enum MgvAct act;
+} Tile;
+
+/** What comes after a product of rows [row,row+32) and a block of columns. */
+static void describe(MgvAmxOut *out, const MgvAmxLinear *l, const Tile *t, const float *c, int row, int column)
+{
+    const ptrdiff_t at = (ptrdiff_t)row * l->cout + column;
+
+    out->c        = c;
+    out->bias     = l->bias ? l->bias + column : NULL;
+    out->row      = (const MgvInt8Row *)(t->scratch + l->x_bytes) + row;
+    out->columns  = l->weights.int8 ? &l->columns : NULL;
+    out->column   = column;
+    out->residual = t->residual ? t->residual + at : NULL;
+    out->y        = t->y ? t->y + at : NULL;
+    out->y16      = t->y16 ? t->y16 + at : NULL;
+    out->rows     = MGV_MIN(MGV_AMX_BLOCK, t->n - row);
+    out->n        = MGV_MIN(MGV_AMX_BLOCK, l->cout - column);
+    out->act      = t->act;
+    if (t->act != MGV_ACT_NONE && (t->y || t->residual)) {
+        mgv_amx_out_exact(out);
+        mgv_amx_out(out);
+    }
+}
+
+/**
+ * Products of the tile, by a group of blocks of columns at a time. What comes after one is done during the next, and
+ * the weights of the next group come into cache.
+ */
+static void multiply(const MgvAmxLinear *l, const Tile *t)
+{
+    const MgvAmxWeights *w = &l->weights;
+    const int nb_blocks = (l->cout + MGV_AMX_BLOCK - 1) / MGV_AMX_BLOCK, group = mgv_amx_group(w);
+    const size_t part = w->block / ((t->n + MGV_AMX_BLOCK - 1) / MGV_AMX_BLOCK);
+    _Alignas(64) float c[2][MGV_AMX_BLOCK * MGV_AMX_BLOCK];
+    MgvAmxOut out = { .columns = w->int8 ? &l->columns : NULL, .stride = l->cout };
+    int turn = 0;
+
+    for (int first = 0; first < nb_blocks; first += group) {
+        const int end = MGV_MIN(first + group, nb_blocks);
+        const char *next = (const char *)w->data + end * w->block;
+
+        for (int i = 0; i < t->n; i += MGV_AMX_BLOCK) {
+            const MgvAmxRows rows = mgv_amx_rows(w, t->scratch, i);
+
+            for (int block = first; block < end; block++, turn ^= 1, next += part) {
+                mgv_amx_product(w, block, &rows, t->n - i > MGV_AMX_ROWS ? 2 : 1, c[turn], MGV_AMX_BLOCK * sizeof(float),
+                                end < nb_blocks ? next : NULL, part, &out);
+                describe(&out, l, t, c[turn], i, block * MGV_AMX_BLOCK);
+            }
+        }
+    }
+    mgv_amx_out(&out);
+}
+
+static int linear_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
+{
+    const Run *run = arg;
+    const MgvAmxLinear *l = run->l;
+    const int64_t first = tile_row(run, tile), at = first * l->cout;
+    const int n = (int)(tile_row(run, tile + 1) - first);
+    uint8_t *scratch = (uint8_t *)o->scratch + thread * thread_bytes(l);
+    float *y = run->y ? run->y + at : o->norm ? (float *)(scratch + l->x_bytes + l->row_bytes) : NULL;
+    uint16_t *y16 = o->out16 ? o->out16 + at : NULL;
+    const Tile t = { scratch, n, o->residual ? o->residual + at : NULL, y, o->norm ? NULL : y16, o->op->act };
+
+    if (!n)
+        return 0;
+    rows_in(o, run, first, n, scratch);
+    mgv_amx_begin();
+    multiply(l, &t);
+    mgv_amx_end();
+    if (o->norm)
+        mgv_cpu_layer_norm(o->norm, y, y16, y, n);
+    return 0;
+}
+
+int mgv_amx_linear_run(const MgvKernelOp *o, const MgvAmxLinear *l, const float *x, float *y)
+{
+    Run run = { l, o->rows ? o->out.w : l->rows, 0, x, y };
+    const int most = l->most / MGV_AMX_ROWS, threads = o->dev->threads; // as many tiles for each of them
+
+    run.nb_tiles = (int)MGV_ALIGN_UP((row_tiles(run.rows) + most - 1) / most, threads);
+    return mgv_dnnl_tiles(o, "matmul", run.nb_tiles, linear_tile, &run);
+}
+
+/* ---- the kernel ---- */
+
+static void linear_unprepare(MgvKernelOp *o)
+{
+    MgvAmxLinear *l = o->priv;
+
+    mgv_amx_linear_free(&l);
+    o->priv = NULL;
+}
+
+static int linear_is_int8(const MgvKernelOp *o)
+{
+    return o->dev->precision == MAGVIT_PRECISION_INT8 && !o->op->keep16;
+}
+
+/* What is rounded to 8 bits is not to be rounded twice. */
+static int linear_declare(MgvKernelOp *o)
+{
+    o->reads_bf16  = !linear_is_int8(o);
+    o->writes_bf16 = 1;
+    o->fuses = 1u << MGV_OP_ADD | 1u << MGV_OP_LAYER_NORM;
+    return 0;
+}
+
+static int linear_prepare(MgvKernelOp *o)
+{
+    float *w = mgv_host_weight(o, 0), *bias = mgv_host_weight(o, 1);
+    MgvAmxLinear *l = NULL;
+    int ret;
+
+    if (!w || (o->op->weight[1] && !bias))
+        ret = mgv_cpu_no_memory(o);
+    else
+        ret = mgv_amx_linear_alloc(&l, o, mgv_shape_elements(o->out) / o->out.c, o->in[0].c, o->out.c, w, bias,
+                                   linear_is_int8(o));
+    o->priv = l;
+    mgv_freep(&w);
+    mgv_freep(&bias);
+    return ret;
+}
+
+static int linear_amx(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
+{
+    (void)job, (void)nb_jobs;
+    return mgv_amx_linear_run(o, o->priv, in[0], out);
+}
+
+const MgvKernel mgv_linear_amx = {
+    .declare = linear_declare, .prepare = linear_prepare, .run = linear_amx, .unprepare = linear_unprepare, .threads_itself = 1,
+};
+
+#endif /* MGV_AMX */
