@@ -110,60 +110,58 @@ static int halves(const MgvAmxWeights *w, int column)
     return w->cout - column > MGV_AMX_ROWS ? 2 : 1;
 }
 
-/** Columns [0,n) of a tile of a step: rows of the tile hold 2 or 4 values of every column. */
-static void pack_tile(void *tile, const MgvAmxWeights *w, int first, int taps, const float *plain, const ptrdiff_t stride[4], int n)
-{
-    const int group = w->int8 ? 4 : 2, cin = w->inputs / taps;
-
-    for (int column = 0; column < n; column++)
-        for (int i = first; i < MGV_MIN(first + values(w->int8), w->inputs); i++) {
-            const float v = plain[column * stride[0] + i / cin * stride[2] + i % cin * stride[3]];
-            const int k = i - first, at = (k / group * MGV_AMX_ROWS + column) * group + k % group;
-
-            if (w->int8)
-                ((int8_t *)tile)[at] = (int8_t)v;
-            else
-                ((uint16_t *)tile)[at] = mgv_bf16(v);
-        }
-}
-
-int mgv_amx_pack(MgvAmxWeights *w, const float *plain, int taps, const ptrdiff_t stride[4])
-{
-    uint8_t *tile = w->data = mgv_calloc(1, w->bytes);
-
-    if (!tile)
-        return MAGVIT_ERR(ENOMEM);
-    for (int column = 0; column < w->cout; column += MGV_AMX_BLOCK)
-        for (int s = 0; s < w->segments; s++)
-            for (int step = 0; step < w->steps; step++)
-                for (int half = 0; half < halves(w, column); half++, tile += MGV_AMX_TILE) {
-                    const int at = column + half * MGV_AMX_ROWS;
-
-                    pack_tile(tile, w, step * values(w->int8), taps, plain + at * stride[0] + s * stride[1], stride,
-                              MGV_CLAMP(w->cout - at, 0, MGV_AMX_ROWS));
-                }
-    return 0;
-}
-
-/** Columns are rows in memory: 16 of each are turned, 4 bytes of 16 rows becoming a row. */
-TARGET static void turn_tile(uint8_t *tile, const uint16_t *rows, ptrdiff_t stride, int nb_rows, __mmask32 m)
-{
-    const __m512i at = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                          _mm512_set1_epi32(MGV_AMX_BYTES));
-    for (int i = 0; i < MGV_AMX_ROWS; i++) {
-        const __m512i row = i < nb_rows ? _mm512_maskz_loadu_epi16(m, rows + i * stride) : _mm512_setzero_si512();
-
-        _mm512_i32scatter_epi32(tile + i * sizeof(uint32_t), at, row, 1);
-    }
-}
-
 /** The first n of 32 values of bf16. */
 static uint32_t first_32(int n)
 {
     return n >= 32 ? 0xffffffff : n <= 0 ? 0 : (1u << n) - 1;
 }
 
-void mgv_amx_pack_keys(const MgvAmxWeights *w, void *data, const uint16_t *rows, ptrdiff_t stride, int nb_rows)
+/** A row in memory becomes a column of a tile: 4 bytes in each of its rows. */
+INLINE void scatter_column(uint8_t *tile, int column, __m512i x)
+{
+    const __m512i at = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                                          _mm512_set1_epi32(MGV_AMX_BYTES));
+
+    _mm512_i32scatter_epi32(tile + column * sizeof(uint32_t), at, x, 1);
+}
+
+/** The first n of 16 floats as integers. */
+INLINE __m128i to_int8(const float *x, int n)
+{
+    return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_maskz_loadu_ps(mgv_first(n), x)));
+}
+
+/** The first n floats of a step. */
+INLINE __m512i to_step(const float *x, int n, int int8)
+{
+    __m512i v;
+
+    if (!int8)
+        return (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(mgv_first(n - LANES), x + LANES),
+                                            _mm512_maskz_loadu_ps(mgv_first(n), x));
+    v = _mm512_castsi128_si512(to_int8(x, n));
+    v = _mm512_inserti32x4(v, to_int8(x + LANES, n - LANES), 1);
+    v = _mm512_inserti32x4(v, to_int8(x + 2 * LANES, n - 2 * LANES), 2);
+    return _mm512_inserti32x4(v, to_int8(x + 3 * LANES, n - 3 * LANES), 3);
+}
+
+TARGET int mgv_amx_pack(MgvAmxWeights *w, const float *plain)
+{
+    const ptrdiff_t column_stride = (ptrdiff_t)w->segments * w->inputs;
+    uint8_t *tile = w->data = mgv_calloc(1, w->bytes);
+
+    if (!tile)
+        return MAGVIT_ERR(ENOMEM);
+    for (int block = 0; block < w->cout; block += MGV_AMX_BLOCK)
+        for (int s = 0; s < w->segments; s++)
+            for (int i = 0; i < w->inputs; i += values(w->int8))
+                for (int half = 0; half < halves(w, block); half++, tile += MGV_AMX_TILE)
+                    for (int k = 0, at = block + half * MGV_AMX_ROWS; k < MGV_AMX_ROWS && at < w->cout; k++, at++)
+                        scatter_column(tile, k, to_step(plain + at * column_stride + s * w->inputs + i, w->inputs - i, w->int8));
+    return 0;
+}
+
+TARGET void mgv_amx_pack_keys(const MgvAmxWeights *w, void *data, const uint16_t *rows, ptrdiff_t stride, int nb_rows)
 {
     uint8_t *tile = data;
 
@@ -172,7 +170,9 @@ void mgv_amx_pack_keys(const MgvAmxWeights *w, void *data, const uint16_t *rows,
             for (int half = 0; half < halves(w, column); half++, tile += MGV_AMX_TILE) {
                 const int at = column + half * MGV_AMX_ROWS, k = step * values(0);
 
-                turn_tile(tile, rows + at * stride + k, stride, nb_rows - at, first_32(w->inputs - k));
+                for (int i = 0; i < MGV_AMX_ROWS; i++)
+                    scatter_column(tile, i, at + i >= nb_rows ? _mm512_setzero_si512() :
+                                   _mm512_maskz_loadu_epi16(first_32(w->inputs - k), rows + (at + i) * stride + k));
             }
 }
 

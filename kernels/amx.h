@@ -70,11 +70,8 @@ typedef struct MgvAmxWeights {
 
 MgvAmxWeights mgv_amx_weights(int int8, int cout, int segments, int inputs);
 
-/**
- * New memory in w->data for W[column][segment][tap][input], which is found in plain at the sum of the indices times
- * their strides. w->inputs are taps times inputs. MAGVIT_ERR(ENOMEM), not logged
- */
-int mgv_amx_pack(MgvAmxWeights *w, const float *plain, int taps, const ptrdiff_t stride[4]);
+/** New memory in w->data for plain, [cout][segments][inputs]. MAGVIT_ERR(ENOMEM), not logged */
+int mgv_amx_pack(MgvAmxWeights *w, const float *plain);
 
 /** Columns of a product that are keys: a row of bf16 for each, of which the last columns to a whole block are zero. */
 void mgv_amx_pack_keys(const MgvAmxWeights *w, void *data, const uint16_t *rows, ptrdiff_t stride, int nb_rows);

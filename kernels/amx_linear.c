@@ -64,7 +64,6 @@ static size_t thread_bytes(const MgvAmxLinear *l)
 
 static int linear_init(MgvAmxLinear *l, MgvKernelOp *o, float *w, const float *bias, int int8)
 {
-    const ptrdiff_t stride[] = { l->cin, 0, 0, 1 };
     size_t column = bias ? sizeof(*bias) : 0;
 
     if (int8) {
@@ -77,7 +76,7 @@ static int linear_init(MgvAmxLinear *l, MgvKernelOp *o, float *w, const float *b
         memcpy(l->bias, bias, l->cout * sizeof(*bias));
     }
     l->weights = mgv_amx_weights(int8, l->cout, 1, l->cin);
-    if (mgv_amx_pack(&l->weights, w, 1, stride) < 0)
+    if (mgv_amx_pack(&l->weights, w) < 0)
         return mgv_cpu_no_memory(o);
     l->most = (int)(CACHE_BYTES / mgv_amx_rows_bytes(&l->weights, 1) * MGV_AMX_ROWS);
     l->most = MGV_ALIGN_UP(MGV_CLAMP(l->most, MGV_AMX_BLOCK, MGV_MIN(MAX_ROWS, l->rows)), MGV_AMX_ROWS);

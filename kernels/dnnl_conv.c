@@ -190,11 +190,18 @@ static int declare_kernel3(MgvKernelOp *o)
 static int pack_amx(Product *p, MgvKernelOp *o, const float *weights)
 {
     const int cin = o->in[0].c;
-    const ptrdiff_t stride[] = { (ptrdiff_t)cin * 27, 3, 1, 27 };
+    float *w = mgv_alloc((size_t)p->cout * cin * 27 * sizeof(*w)); // [cout][3][3][3][cin]
+    int ret;
 
+    for (int co = 0; co < p->cout && w; co++, weights += cin * 27)
+        for (int i = 0; i < 27; i++)
+            for (int ci = 0; ci < cin; ci++)
+                w[((size_t)co * 27 + i) * cin + ci] = weights[ci * 27 + i];
     p->amx = mgv_amx_weights(0, p->cout, 9, 3 * cin);
     o->weight_bytes += p->amx.bytes;
-    return mgv_amx_pack(&p->amx, weights, 3, stride) < 0 ? mgv_cpu_no_memory(o) : 0;
+    ret = w && mgv_amx_pack(&p->amx, w) >= 0 ? 0 : mgv_cpu_no_memory(o);
+    mgv_freep(&w);
+    return ret;
 }
 #endif
 
