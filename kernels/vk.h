@@ -281,7 +281,7 @@ VkDeviceAddress mgv_vk_exec_address(const MgvExec *exec, MgvT tensor);
 int mgv_vk_loop_open(MgvLoop **out, MgvDevice *dev, const MgvLoopShape *s);
 void mgv_vk_loop_close(MgvLoop **loop);
 int mgv_vk_loop_start(MgvLoop *loop, const MgvLoopParams *p, const MgvLoopSample *list, int n);
-int mgv_vk_loop_finish(MgvLoop *loop, const MgvLoopSample *list, int n, MgvLoopFn *fn, void *opaque);
+int mgv_vk_loop_finish(MgvLoop *loop, MgvLoopSample *list, int n, MgvLoopFn *fn, void *opaque);
 
 /** The calls of MgvBackend on plans, vk_exec.c. */
 int mgv_vk_limit(MgvExec *exec, int n);

@@ -47,8 +47,9 @@ typedef struct Head {
     float temperature, top_p, top_p_low, guidance;
     uint32_t reserved[7];
     int32_t step;
-    uint32_t failed;
+    uint32_t unused;
     Step steps[MGV_LOOP_STEPS];
+    uint32_t failed[MGV_LOOP_SAMPLES];
 } Head;
 
 typedef struct Sample {
@@ -279,7 +280,7 @@ int mgv_vk_loop_open(MgvLoop **out, MgvDevice *dev, const MgvLoopShape *s)
         mgv_err(dev->log, WHAT ": out of memory");
         return MAGVIT_ERR(ENOMEM);
     }
-    mgv_assert(s->samples >= 1 && s->prefix >= 0 && s->prefix <= MGV_LOOP_PREFIX);
+    mgv_assert(s->samples >= 1 && s->samples <= MGV_LOOP_SAMPLES && s->prefix >= 0 && s->prefix <= MGV_LOOP_PREFIX);
     l->dev = dev;
     l->s   = *s;
     RET(create(l));
@@ -428,7 +429,7 @@ static void take_sample(const MgvLoop *l, const Run *r, const MgvLoopSample *s, 
         }
 }
 
-int mgv_vk_loop_finish(MgvLoop *l, const MgvLoopSample *list, int n, MgvLoopFn *fn, void *opaque)
+int mgv_vk_loop_finish(MgvLoop *l, MgvLoopSample *list, int n, MgvLoopFn *fn, void *opaque)
 {
     const Run *r = &l->runs[(l->next + MGV_LOOP_RUNS - l->nb) % MGV_LOOP_RUNS];
     int ret = 0;
@@ -442,10 +443,10 @@ int mgv_vk_loop_finish(MgvLoop *l, const MgvLoopSample *list, int n, MgvLoopFn *
         RET(fn(opaque));
     }
     RET(mgv_vk_wait(l->dev, r->done, WHAT));
-    if (((const Head *)r->result.map)->failed)
-        return MAGVIT_ERR(EDOM);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        list[i].failed = (int)((const Head *)r->result.map)->failed[i];
         take_sample(l, r, &list[i], i);
+    }
 fail:
     return ret;
 }

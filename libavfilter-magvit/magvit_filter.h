@@ -154,7 +154,7 @@ typedef struct FFMagvitFilter {
         MAGVIT_CONST("tile", "overlapping windows at full resolution", MAGVIT_SCALE_TILE, "scale"), \
         MAGVIT_CONST("fit",  "reduce to one window", MAGVIT_SCALE_FIT, "scale"), \
     { "tile_overlap", "set the number of pixels that neighbouring tiles share", MAGVIT_OFFSET(tile_overlap), AV_OPT_TYPE_INT, { .i64 = 32 }, 0, 16384, MAGVIT_FLAGS }, \
-    { "ahead", "compute the next window while frames of one leave, on vulkan", MAGVIT_OFFSET(ahead), AV_OPT_TYPE_BOOL, { .i64 = 0 }, 0, 1, MAGVIT_FLAGS }
+    { "ahead", "set the number of windows computed beyond that whose frames leave, on vulkan; -1 for as many as fill the device", MAGVIT_OFFSET(ahead), AV_OPT_TYPE_INT, { .i64 = -1 }, -1, 31, MAGVIT_FLAGS }
 
 #define MAGVIT_COMMON_OPTIONS \
     MAGVIT_MODEL_OPTIONS, \

@@ -49,6 +49,7 @@ typedef struct MgvNeed {
 } MgvNeed;
 
 #define MGV_LOOP_STEPS 256  ///< at most
+#define MGV_LOOP_SAMPLES 32 ///< at most
 #define MGV_LOOP_RUNS 2     ///< that may be on their way at once
 #define MGV_LOOP_PREFIX 2   ///< ids before the tokens, at most
 #define MGV_COND_ENCODED (-2) ///< condition: what the encoder makes of the sample
@@ -58,7 +59,7 @@ typedef struct MgvLoopShape {
     MgvExec *encoder;     ///< F32 in, I32 [n,..] out: tokens values a sample; NULL: no condition is encoded
     MgvExec *transformer; ///< I32 [n,1,1,prefix+tokens,1] in, F32 [n,1,1,prefix+tokens,codes] out
     MgvExec *decoder;     ///< first input I32, tokens values a sample; NULL: codes are all that is wanted
-    int samples;          ///< of a run, at most; the plans hold as many, the transformer twice as many if there may be guidance
+    int samples;          ///< of a run, [1,MGV_LOOP_SAMPLES]; the plans hold as many, the transformer twice as many if there may be guidance
     int prefix;           ///< [0,MGV_LOOP_PREFIX]
     int tokens, codes;
     int mask;             ///< id of a token that is not known
@@ -73,6 +74,7 @@ typedef struct MgvLoopSample {
     uint32_t window;      ///< counter word of the random numbers
     int32_t *codes;       ///< receives [tokens], may be NULL
     void *out, *gate;     ///< receive the decoder's outputs; gate may be NULL
+    int failed;           ///< set by loop_finish(): a logit was not finite, the rest says nothing
 } MgvLoopSample;
 
 /** How a run draws its codes, libmagvit/sampler.c. */
@@ -147,9 +149,9 @@ typedef struct MgvBackend {
     /**
      * Wait for the oldest run, whose samples are list, and take its results; list NULL: forget it. fn (may be NULL) is
      * called after each step.
-     * The run is over whatever is returned. MAGVIT_ERR(EDOM), without a line: a logit was not finite.
+     * The run is over whatever is returned.
      */
-    int (*loop_finish)(MgvLoop *loop, const MgvLoopSample *list, int n, MgvLoopFn *fn, void *opaque);
+    int (*loop_finish)(MgvLoop *loop, MgvLoopSample *list, int n, MgvLoopFn *fn, void *opaque);
 } MgvBackend;
 
 /** In order of preference, NULL-terminated. A backend that is not built in is absent. */

@@ -298,7 +298,7 @@ static void put_job(Maker *k, const MgvJob *job, int list, int i)
     }
 }
 
-static int start_jobs(void *opaque, MgvJob *jobs, int nb)
+static int start_jobs(void *opaque, MgvJob *const *jobs, int nb)
 {
     Maker *k = opaque;
     const Model *m = &k->model;
@@ -310,11 +310,11 @@ static int start_jobs(void *opaque, MgvJob *jobs, int nb)
         .top_p = m->sampler.top_p, .guidance = m->guidance, .seed = m->sampler.seed,
     };
 
-    if (atomic_load(&jobs->progress->cancel))
+    if (atomic_load(&jobs[0]->progress->cancel))
         return MAGVIT_ERR(ECANCELED);
     p.passes = mgv_sampler_passes(&m->sampler, masked, noise);
     for (int i = 0; i < nb; i++)
-        put_job(k, &jobs[i], k->next, i);
+        put_job(k, jobs[i], k->next, i);
     pthread_mutex_lock(&ctx->lock);
     ret = ctx->backend->loop_start(k->loop, &p, k->samples[k->next], nb);
     pthread_mutex_unlock(&ctx->lock);
@@ -325,7 +325,7 @@ fail:
     return ret;
 }
 
-/** Jobs whose steps are counted. */
+/** Jobs whose steps are counted: those of the window that is waited for. */
 typedef struct Steps {
     const MagvitContext *ctx;
     MgvProgress *progress;
@@ -341,30 +341,34 @@ static int count_step(void *opaque)
     return atomic_load(&s->progress->cancel) ? MAGVIT_ERR(ECANCELED) : 0;
 }
 
-static int finish_jobs(void *opaque, MgvJob *jobs, int nb)
+static int finish_job(const Maker *k, MgvJob *job, const MgvLoopSample *s)
+{
+    const MagvitContext *ctx = k->model.ctx;
+
+    if (!s->failed)
+        return mgv_context_finish(ctx, s->known, s->gate, job->out, error_level(&k->model));
+    MGV_LOG(&ctx->log, error_level(&k->model), "transformer gave a value that is not finite");
+    return MAGVIT_ERROR_DEVICE;
+}
+
+static int finish_jobs(void *opaque, MgvJob *const *jobs, int nb)
 {
     Maker *k = opaque;
     const MagvitContext *ctx = k->model.ctx;
     const int list = (k->next + MGV_STARTED - k->nb) % MGV_STARTED;
-    Steps steps = { ctx, jobs ? jobs->progress : NULL, nb };
+    Steps steps = { ctx, jobs ? jobs[0]->progress : NULL, 0 };
     int ret;
 
     k->nb--;
     if (!jobs)
         return ctx->backend->loop_finish(k->loop, NULL, 0, NULL, NULL);
-    for (int i = 0; i < nb; i++)
-        mgv_assert(k->samples[list][i].out == jobs[i].out);
-    ret = ctx->backend->loop_finish(k->loop, k->samples[list], nb, count_step, &steps);
-    if (ret == MAGVIT_ERR(EDOM)) {
-        MGV_LOG(&ctx->log, error_level(&k->model), "transformer gave a value that is not finite");
-        ret = MAGVIT_ERROR_DEVICE;
-    }
-    RET(ret);
     for (int i = 0; i < nb; i++) {
-        const MgvLoopSample *s = &k->samples[list][i];
-
-        RET(mgv_context_finish(ctx, s->known, s->gate, jobs[i].out, error_level(&k->model)));
+        mgv_assert(k->samples[list][i].out == jobs[i]->out);
+        steps.nb += jobs[i]->owner == steps.progress->owner;
     }
+    RET(ctx->backend->loop_finish(k->loop, k->samples[list], nb, count_step, &steps));
+    for (int i = 0; i < nb; i++)
+        jobs[i]->ret = finish_job(k, jobs[i], &k->samples[list][i]);
 fail:
     return ret;
 }

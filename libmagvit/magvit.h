@@ -229,7 +229,7 @@ typedef struct MagvitSettings {
      */
     int64_t max_memory;
     /**
-     * Tiles of a window that are computed at once, [0,16]. 0: as many as fill the device and fit its memory and
+     * Tiles that are computed at once, of one window or of several (see MagvitParams.ahead), [0,16]. 0: as many as fill the device and fit its memory and
      * max_memory; default 0. What comes out does not depend on it. Only the vulkan backend computes more than one.
      */
     int batch;
@@ -368,9 +368,12 @@ typedef struct MagvitParams {
 
     /* INTERP without repair, INPAINT, OUTPAINT, on the vulkan backend */
     /**
-     * 1: the next window is computed while the frames of one are received. magvit_receive_frame() then waits for the
-     * frames of two windows: the stream is delayed by as many frames as a window goes on, and more are held. Frames and
-     * times are the same. [0,1], default 0
+     * So many windows begin beyond the one whose frames are received: their tiles fill a batch together, and are
+     * computed while frames are received and converted. Of A windows ahead, those of up to A / 2 + 1 share a batch. Each
+     * delays the stream by as many frames as a window goes on, for magvit_receive_frame() waits for the frames of all,
+     * and holds them and a window's memory. Frames and times are the same; if the device fails, windows of one batch fail
+     * together. -1: as many as fill two batches, at least 1 and at most 7, fewer if more do not fit max_memory; 0 on other
+     * backends and for other tasks, whatever is asked for. Use 0 for live video. [-1,31], default -1
      */
     int ahead;
 

@@ -80,9 +80,9 @@ static int given_slots(const MagvitParams *p, const MgvSynth *s)
     }
 }
 
-/** Buffers of render.c for a window whose hole is at most that. */
+/** Buffers of render.c for a window whose hole is at most that, and its tiles. */
 static int window_bytes(const MagvitParams *p, const MgvSynth *s, const MagvitOutput *o, MgvRect hole, MgvRect src,
-                        int64_t *bytes)
+                        int64_t *bytes, int *tiles)
 {
     const int region = p->task == MAGVIT_TASK_INPAINT || p->task == MAGVIT_TASK_OUTPAINT, slots = s->window[0];
     int64_t area, native, sum = 0;
@@ -106,12 +106,14 @@ static int window_bytes(const MagvitParams *p, const MgvSynth *s, const MagvitOu
         sum += mgv_flows_bytes(t.area.w, t.area.h, slots, given_slots(p, s));
     sum += native * 12 * (p->task == MAGVIT_TASK_INTERP ? 5 + 2 * p->motion : 3);
     sum += blend_bytes(t.native.w, t.native.h) + image_bytes(&t, &p->format);
+    *tiles = MGV_MAX(*tiles, t.nb_x * t.nb_y);
     mgv_tiling_uninit(&t);
     *bytes = MGV_MAX(*bytes, sum);
     return 0;
 }
 
-static int render_bytes(const MagvitParams *p, const MgvSynth *s, const MagvitOutput *o, MgvRect src, int64_t *bytes)
+static int render_bytes(const MagvitParams *p, const MgvSynth *s, const MagvitOutput *o, MgvRect src, int64_t *bytes,
+                        int *tiles)
 {
     const int w = o->width, h = o->height, half = s->window[1] / 2;
     const int64_t frames = (int64_t)s->window[0] * s->window[1] * s->window[2];
@@ -121,11 +123,11 @@ static int render_bytes(const MagvitParams *p, const MgvSynth *s, const MagvitOu
     int masks = p->task == MAGVIT_TASK_INPAINT && !(p->w > 0 && p->h > 0), ret;
     MgvRect hole = p->task == MAGVIT_TASK_INPAINT && !masks ? (MgvRect){ p->x, p->y, p->w, p->h } : all;
 
-    *bytes = 0;
-    RET(window_bytes(p, s, o, hole, src, bytes));
+    *bytes = *tiles = 0;
+    RET(window_bytes(p, s, o, hole, src, bytes, tiles));
     for (int i = 0; masks && i < (int)MGV_ARRAY_LEN(holes); i++)
-        RET(window_bytes(p, s, o, holes[i], src, bytes));
-    *bytes += mgv_tiles_count(s, p) * // tile, condition
+        RET(window_bytes(p, s, o, holes[i], src, bytes, tiles));
+    *bytes += mgv_tiles_room(s, p, *tiles) * // tile, condition
               (frames * (12 + 12 + 1) + (int64_t)s->latent[0] * s->latent[1] * s->latent[2]);
     if (p->task == MAGVIT_TASK_OUTPAINT)
         *bytes += blend_bytes(s->window[2], s->window[1]);
@@ -135,11 +137,18 @@ fail:
     return ret;
 }
 
+int mgv_memory_tiles(const MagvitParams *p, const MgvSynth *s, const MagvitOutput *o, MgvRect src, int *tiles)
+{
+    int64_t bytes;
+
+    return render_bytes(p, s, o, src, &bytes, tiles);
+}
+
 int mgv_memory_need(MagvitMemory *m, const MagvitParams *p, const MgvSynth *s, const MagvitOutput *o, MgvRect src, int ring)
 {
     const int region = p->task == MAGVIT_TASK_INPAINT || p->task == MAGVIT_TASK_OUTPAINT;
     int64_t picture = picture_bytes(&p->format, o->width, o->height);
-    int ret;
+    int tiles, ret;
 
     memset(m, 0, sizeof(*m));
     m->model    = s->memory;
@@ -148,8 +157,8 @@ int mgv_memory_need(MagvitMemory *m, const MagvitParams *p, const MgvSynth *s, c
         m->pictures += (int64_t)o->width * o->height * (ring + (p->feather ? 6 : 0)); // masks, shares of the feather
     if (p->task == MAGVIT_TASK_INPAINT && p->overlap)
         m->pictures += mgv_drift_bytes(&p->format, o->width, o->height, mgv_params_hole(p));
-    RET(render_bytes(p, s, o, src, &m->render));
-    m->render *= 1 + mgv_params_ahead(p, s);
+    RET(render_bytes(p, s, o, src, &m->render, &tiles));
+    m->render *= 1 + p->ahead;
     m->total = m->model + m->pictures + m->render;
     return 0;
 

@@ -49,6 +49,7 @@ void magvit_default_params(MagvitParams *p, enum MagvitTask task)
         .known_pixels       = 1,
         .dup_threshold      = 0.1,
         .motion             = 1,
+        .ahead              = -1,
     };
 }
 
@@ -111,7 +112,7 @@ int mgv_params_check(const MagvitParams *p, const MgvSynth *s)
         { "overlap", p->overlap, 0, MGV_MIN(MGV_MAX_OVERLAP, frames / 2) },
         { "fallback", p->fallback, 0, MAGVIT_FALLBACK_NB - 1 },
         { "max_memory", p->max_memory, 0, INT64_MAX },
-        { "ahead", p->ahead, 0, 1 },
+        { "ahead", p->ahead, -1, MGV_MAX_AHEAD },
     };
     const Check interp[] = {
         { "repair", p->repair, 0, 1 },

@@ -66,7 +66,7 @@ struct MgvRender {
     int anchor[2];       ///< slots that GIVEN_A, MADE_A and GIVEN_Z, MADE_Z hold; -1: none
 };
 
-int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams *p, int width, int height,
+int mgv_render_alloc(MgvRender **out, MgvQueue *queue, const MgvSynth *synth, const MagvitParams *p, int width, int height,
                      MgvPictureFn *fn, void *opaque)
 {
     MgvRender *r = *out = mgv_calloc(1, sizeof(*r));
@@ -82,7 +82,7 @@ int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams 
     r->fn     = fn;
     r->opaque = opaque;
     RET(mgv_image_alloc(&r->image, synth->log));
-    RET(mgv_tiles_alloc(&r->tiles, synth, p));
+    RET(mgv_tiles_alloc(&r->tiles, queue, synth, p));
     if (p->task == MAGVIT_TASK_OUTPAINT)
         RET(mgv_blend_alloc(&r->tile_blend, n[2], n[1]));
     if (p->task == MAGVIT_TASK_INTERP && p->motion)
@@ -467,6 +467,7 @@ static int put_tile(void *opaque, MgvTile *tile, MgvJob *job)
     tile->x = t->x[at % t->nb_x] - t->area.x;
     tile->y = t->y[at / t->nb_x] - t->area.y;
     job->progress = r->progress;
+    job->owner    = r;
     job->word = (uint32_t)((uint64_t)r->window.index * nb + at);
     if (!any_given(r))
         return 1;
@@ -559,16 +560,28 @@ fail:
     return ret;
 }
 
-int mgv_render_end(MgvRender *r)
+void mgv_render_go_on(MgvRender *r)
+{
+    while (mgv_tiles_go_on(r->tiles) > 0)
+        ;
+}
+
+int mgv_render_end(MgvRender *r, MgvMeanwhileFn *fn, void *opaque)
 {
     MgvTiling *t = &r->tiling;
     MgvProgress *progress = r->progress;
     int tiles, ret;
 
     progress->start = progress->told = mgv_time();
-    atomic_store(&progress->done, 0);
+    progress->owner = r;
+    atomic_store(&progress->done, mgv_tiles_made(r->tiles) * r->synth->steps);
     atomic_store(&progress->total, r->wanted * r->synth->steps);
-    RET(tiles = mgv_tiles_end(r->tiles)); // less than wanted, if some made what others were wanted for
+    do {
+        if (!mgv_tiles_failed(r->tiles))
+            fn(opaque, mgv_tiles_all_put(r->tiles));
+        RET(mgv_tiles_step(r->tiles));
+    } while (ret);
+    tiles = mgv_tiles_made(r->tiles); // less than wanted, if some made what others were wanted for
     atomic_store(&progress->total, tiles * r->synth->steps);
     finish_slots(r);
     if (r->p->task == MAGVIT_TASK_INPAINT)

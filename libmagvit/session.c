@@ -22,8 +22,8 @@
  * Sessions: a ring of source pictures, a position in the output, and one
  * window at a time. A task's next_* function says which frame comes next; the
  * window that it needs is rendered when it is asked for, or begins while frames
- * of the one before are received, see ahead.c. Memory is that of a window or
- * two, whatever the length of the stream.
+ * of those before are received, see ahead.c. Memory is that of so many windows,
+ * whatever the length of the stream.
  */
 
 #include <limits.h>
@@ -510,8 +510,10 @@ int magvit_receive_frame(MagvitSession *s, MagvitFrame *out)
     Output o;
     int ret;
 
-    if (atomic_exchange(&s->progress.cancel, 0))
+    if (atomic_exchange(&s->progress.cancel, 0)) {
+        mgv_session_drop_next(s); // windows that could not begin for it
         return MAGVIT_ERR(ECANCELED);
+    }
     RET(check_planes(s, out));
     RET(next_output(s, &o));
     ret = compose(s, &o);
@@ -607,11 +609,12 @@ static int set_params(MagvitSession *s, const MgvSynth *synth, const MagvitParam
 
     s->p     = *p;
     s->synth = *synth;
-    s->cap   = synth->window[0] * (p->repair ? 3 : 1 + mgv_params_ahead(p, synth)) + 1;
     if (p->tile_overlap == MGV_TILE_OVERLAP) // small models cannot have it
         s->p.tile_overlap = MGV_MIN(MGV_TILE_OVERLAP, MGV_MIN(synth->window[1], synth->window[2]) / 2);
     RET(mgv_params_check(&s->p, synth));
     RET(mgv_params_output(&s->p, synth, &s->output, &s->src, &s->timeline));
+    RET(mgv_session_choose_ahead(s));
+    s->cap = mgv_session_ring(s);
     return 0;
 
 fail:
@@ -647,10 +650,7 @@ int mgv_session_open(MagvitSession **out, const MgvSynth *synth, const MagvitPar
     if (!(s->ring = mgv_calloc(s->cap, sizeof(*s->ring))))
         RET(MAGVIT_ERR(ENOMEM));
     RET(mgv_picture_alloc(&s->work, &p->format, s->output.width, s->output.height, 0));
-    RET(mgv_render_alloc(&s->render, &s->synth, &s->p, s->output.width, s->output.height,
-                         mgv_session_picture, s));
-    if (mgv_params_ahead(p, synth))
-        RET(mgv_render_alloc(&s->ahead, &s->synth, &s->p, s->output.width, s->output.height, mgv_session_picture, s));
+    RET(mgv_session_alloc_windows(s));
     if (p->task == MAGVIT_TASK_INPAINT && p->feather) {
         s->share = mgv_calloc((size_t)p->width * p->height, sizeof(*s->share));
         s->near  = mgv_calloc((size_t)p->width * p->height, sizeof(*s->near));
@@ -673,9 +673,7 @@ void magvit_session_close(MagvitSession **out)
 
     if (!s)
         return;
-    mgv_session_drop_next(s);
-    mgv_render_free(&s->render);
-    mgv_render_free(&s->ahead);
+    mgv_session_free_windows(s);
     for (int i = 0; s->ring && i < s->cap; i++)
         mgv_picture_free(&s->ring[i]);
     mgv_freep(&s->ring);

@@ -28,7 +28,14 @@
 
 enum { MGV_NOTHING, MGV_MADE, MGV_FAILED };
 
-#define MGV_NOTHING_BEGUN 2
+/** A window that has begun before it was asked for. */
+typedef struct MgvBegun {
+    MgvRender *render;
+    MgvWindow window;
+    int64_t number;       ///< of the window
+    int64_t at;           ///< a frame of it, whose scene counts
+    int ret;              ///< of mgv_render_begin()
+} MgvBegun;
 
 /** Where the output is: put back when a frame could not be made, so that the call can be repeated. */
 typedef struct MgvPosition {
@@ -42,10 +49,10 @@ struct MagvitSession {
     MgvSynth synth;
     MagvitOutput output;
     MgvTimeline timeline; ///< INTERP
-    MgvRender *render;
-    MgvRender *ahead;     ///< of the next window, which begins while frames of this one are received; NULL: none does
-    MgvWindow begun;      ///< what ahead makes
-    int beginning;        ///< of it: 0 no window, 1, MGV_NOTHING_BEGUN, or an error
+    MgvQueue *queue;
+    MgvRender *render;    ///< of the current window
+    MgvBegun *begun;      ///< [p.ahead] windows after it, in their order
+    int nb_begun;
     MgvProgress progress;
     MgvRect src;          ///< of the input in the picture
 
@@ -95,19 +102,26 @@ static inline MgvFrames mgv_session_frames(MagvitSession *s)
     return (MgvFrames){ s->first, s->end - 1, s->eof, mgv_session_picture, s };
 }
 
-/* ---- ahead.c: windows, and the one that begins before it is asked for ---- */
+/* ---- ahead.c: windows, and those that begin before they are asked for ---- */
 
 /** Number of the last frame that a window waits for. */
 int64_t mgv_session_window_end(const MagvitSession *s, int64_t window);
-/** Are the frames of the current window there, and if the next one is to begin with it, those of that, too? */
+/** Are the frames of the current window there, and of those that are to begin with it? */
 int mgv_session_ready(MagvitSession *s);
 /** Which frames a window shows; at: a frame of it, whose scene counts. */
 void mgv_session_place(MagvitSession *s, MgvWindow *w, int64_t window, int64_t at);
+/** p.ahead becomes the number of windows, s->output and s->src must be there. ENOMEM */
+int mgv_session_choose_ahead(MagvitSession *s);
+/** Frames that are held at most. */
+int mgv_session_ring(const MagvitSession *s);
+/** Memory for that many windows. */
+int mgv_session_alloc_windows(MagvitSession *s);
+void mgv_session_free_windows(MagvitSession *s);
 /** Render a window, which may have begun. @return 1, 0 if there is nothing to make in it, or an error */
 int mgv_session_render(MagvitSession *s, const MgvWindow *w);
-/** The current window is rendered: begin the next one if its frames are there. */
+/** Windows after the current one begin if their frames are there. */
 void mgv_session_begin_next(MagvitSession *s);
-/** Forget a window that has begun. */
+/** Forget all windows that have begun. */
 void mgv_session_drop_next(MagvitSession *s);
 
 #endif /* MAGVIT_SESSION_H */

@@ -16,40 +16,34 @@
  * Foundation, Inc., 51 Franklin Street, Fifth Floor, Boston, MA 02110-1301 USA
  */
 
+
 /**
  * @file
- * The tiles of a window on their way through the model: one after another, or
- * where the model takes several, in lists, the next of which begins while one
- * is being computed. What comes out does not depend on it.
+ * The tiles of a window on their way through the model: each is a job in the
+ * session's queue, and its memory is that of a tile which was taken before.
  */
 
 #include <errno.h>
+#include <limits.h>
 
 #include "libmagvit/video.h"
 
 #define PROGRESS_SECONDS 5 ///< between lines about a window that takes long
 
-/** Tiles that go together. */
-typedef struct List {
-    MgvTile *tiles; ///< [batch]
-    MgvJob *jobs;
-    int nb;
-} List;
-
 struct MgvTiles {
     const MgvSynth *synth;
-    MgvTile *tiles;
-    MgvJob *jobs;
-    int nb;       ///< of both
-    int batch;    ///< in a list, at most
-    int ahead;    ///< 1: two lists may be on their way
-
-    List list[2]; ///< those with tiles are on their way
-    int next;     ///< list that comes next
-    int most;     ///< tiles in a list of this window
-    int done;     ///< tiles that were started
-    MgvPutTileFn *put;
-    MgvTakeTileFn *take;
+    MgvQueue *queue;
+    MgvTile *tiles;  ///< [room], whose memory is taken when they are first used
+    MgvJob *jobs;    ///< [room]
+    int room;        ///< tiles that may be on their way
+    int sequential;  ///< each needs what those before it made
+    int together;    ///< windows whose tiles fill a list
+    int wanted;      ///< of this window, at most
+    int put, taken;  ///< so far
+    int all;         ///< no more are to be put
+    int failed;      ///< error that no more can be put for
+    MgvPutTileFn *put_tile;
+    MgvTakeTileFn *take_tile;
     void *opaque;
 };
 
@@ -62,45 +56,34 @@ int mgv_progress_due(MgvProgress *p, double now)
     return due;
 }
 
-/** Tiles of a list, and if lists overlap. Outpainting needs what each tile made for the next. */
-static int list_length(const MgvSynth *s, const MagvitParams *p, int *ahead)
+/** Outpainting needs what each tile made for the next. */
+static int is_sequential(const MgvSynth *s, const MagvitParams *p)
 {
-    *ahead = s->start && p->task != MAGVIT_TASK_OUTPAINT;
-    return *ahead ? s->batch : 1;
+    return !s->start || p->task == MAGVIT_TASK_OUTPAINT;
 }
 
-int mgv_tiles_count(const MgvSynth *s, const MagvitParams *p)
+int mgv_tiles_room(const MgvSynth *s, const MagvitParams *p, int tiles)
 {
-    int ahead, n = list_length(s, p, &ahead);
-
-    return ahead ? MGV_STARTED * n : n;
+    return is_sequential(s, p) ? 1 : MGV_MIN(MGV_STARTED * s->batch, tiles);
 }
 
-int mgv_tiles_alloc(MgvTiles **out, const MgvSynth *synth, const MagvitParams *p)
+int mgv_tiles_alloc(MgvTiles **out, MgvQueue *queue, const MgvSynth *synth, const MagvitParams *p)
 {
-    const int *n = synth->window;
     MgvTiles *t = *out = mgv_calloc(1, sizeof(*t));
-    int ret;
 
     if (!t)
         return MAGVIT_ERR(ENOMEM);
-    t->synth = synth;
-    t->batch = list_length(synth, p, &t->ahead);
-    t->nb    = mgv_tiles_count(synth, p);
-    t->tiles = mgv_calloc(t->nb, sizeof(*t->tiles));
-    t->jobs  = mgv_calloc(t->nb, sizeof(*t->jobs));
-    if (!t->tiles || !t->jobs)
-        RET(MAGVIT_ERR(ENOMEM));
-    for (int i = 0; i < t->nb; i++) {
-        RET(mgv_cond_alloc(&t->tiles[i].cond, n, synth->latent));
-        if (!(t->tiles[i].out = mgv_calloc((size_t)n[0] * n[1] * n[2], 3 * sizeof(float))))
-            RET(MAGVIT_ERR(ENOMEM));
-    }
-    return 0;
-
-fail:
+    t->synth      = synth;
+    t->queue      = queue;
+    t->sequential = is_sequential(synth, p);
+    t->together   = (p->ahead + 2) / 2; // so that one list is made while the next fills
+    t->room       = mgv_tiles_room(synth, p, INT_MAX);
+    t->tiles      = mgv_calloc(t->room, sizeof(*t->tiles));
+    t->jobs       = mgv_calloc(t->room, sizeof(*t->jobs));
+    if (t->tiles && t->jobs)
+        return 0;
     mgv_tiles_free(out);
-    return ret;
+    return MAGVIT_ERR(ENOMEM);
 }
 
 void mgv_tiles_free(MgvTiles **out)
@@ -109,7 +92,7 @@ void mgv_tiles_free(MgvTiles **out)
 
     if (!t)
         return;
-    for (int i = 0; t->tiles && i < t->nb; i++) {
+    for (int i = 0; t->tiles && i < t->room; i++) {
         mgv_cond_free(&t->tiles[i].cond);
         mgv_freep(&t->tiles[i].out);
     }
@@ -118,87 +101,112 @@ void mgv_tiles_free(MgvTiles **out)
     mgv_freep(out);
 }
 
-/** Start the next tiles. @return their number, 0 if there are none, or an error */
-static int start_list(MgvTiles *t)
+static int alloc_tile(const MgvTiles *t, MgvTile *tile)
 {
-    const MgvSynth *s = t->synth;
-    List *l = &t->list[t->next];
-    int n = 0, ret;
+    const int *n = t->synth->window;
+    int ret = 0;
 
-    for (; n < t->most; n++) {
-        l->jobs[n] = (MgvJob){ .out = l->tiles[n].out };
-        if (!t->put(t->opaque, &l->tiles[n], &l->jobs[n]))
-            break;
-    }
-    if (!n)
-        return 0;
-    RET(s->start ? s->start(s->opaque, l->jobs, n) : s->run(s->opaque, l->jobs));
-    l->nb = n;
-    t->done += n;
-    if (t->ahead)
-        t->next = !t->next;
-    return n;
-
+    if (!tile->cond)
+        RET(mgv_cond_alloc(&tile->cond, n, t->synth->latent));
+    if (!tile->out && !(tile->out = mgv_calloc((size_t)n[0] * n[1] * n[2], 3 * sizeof(float))))
+        RET(MAGVIT_ERR(ENOMEM));
 fail:
     return ret;
 }
 
-/** Wait for a list, if it is on its way. */
-static int finish_list(MgvTiles *t, List *l)
+/** Put tiles as long as there is room. */
+static int fill(MgvTiles *t)
 {
-    const int nb = l->nb;
     int ret = 0;
 
-    l->nb = 0;
-    if (nb && t->synth->start)
-        RET(t->synth->finish(t->synth->opaque, l->jobs, nb));
-    for (int i = 0; i < nb; i++)
-        t->take(t->opaque, &l->tiles[i]);
+    while (!t->all && t->put - t->taken < t->room) {
+        MgvTile *tile = &t->tiles[t->put % t->room];
+        MgvJob *job = &t->jobs[t->put % t->room];
+
+        RET(alloc_tile(t, tile));
+        *job = (MgvJob){ .out = tile->out };
+        if (!t->put_tile(t->opaque, tile, job)) {
+            t->all = 1;
+            break;
+        }
+        t->all = ++t->put == t->wanted;
+        mgv_queue_put(t->queue, job);
+    }
 fail:
-    return ret;
+    return t->failed = ret;
+}
+
+/** Lists of one length, as many as it takes. */
+static int list_length(const MgvTiles *t)
+{
+    const int tiles = MGV_MAX((t->sequential ? 1 : t->wanted) * t->together, 1);
+    const int batch = t->synth->start ? t->synth->batch : 1, lists = (tiles + batch - 1) / batch;
+
+    return (tiles + lists - 1) / lists;
 }
 
 int mgv_tiles_begin(MgvTiles *t, int wanted, MgvPutTileFn *put, MgvTakeTileFn *take, void *opaque)
 {
-    const int lists = (wanted + t->batch - 1) / t->batch, behind = t->nb - t->batch;
-    int ret = 0;
+    t->wanted    = wanted;
+    t->put       = t->taken = t->all = t->failed = 0;
+    t->put_tile  = put;
+    t->take_tile = take;
+    t->opaque    = opaque;
+    mgv_queue_set_most(t->queue, list_length(t));
+    return fill(t);
+}
 
-    t->list[0] = (List){ t->tiles, t->jobs, 0 };
-    t->list[1] = (List){ t->tiles + behind, t->jobs + behind, 0 };
-    t->next    = 0;
-    t->most    = wanted ? (wanted + lists - 1) / lists : 0;
-    t->done    = 0;
-    t->put     = put;
-    t->take    = take;
-    t->opaque  = opaque;
-    if (t->synth->start)
-        RET(start_list(t));
-    ret = 0;
+/** The oldest job that is not taken; NULL: there is none. */
+static MgvJob *oldest(const MgvTiles *t)
+{
+    return t->taken < t->put ? &t->jobs[t->taken % t->room] : NULL;
+}
+
+int mgv_tiles_step(MgvTiles *t)
+{
+    int ret;
+
+    if (t->failed || !oldest(t))
+        return t->failed;
+    RET(mgv_queue_wait(t->queue, oldest(t)));
+    t->take_tile(t->opaque, &t->tiles[t->taken++ % t->room]);
+    RET(fill(t));
+    return 1;
+
 fail:
     return ret;
 }
 
-int mgv_tiles_end(MgvTiles *t)
+int mgv_tiles_go_on(MgvTiles *t)
 {
-    int ret;
+    const MgvJob *job = oldest(t);
 
-    RET(finish_list(t, &t->list[t->next])); // one that began, if only one may be on its way
-    while ((ret = start_list(t)) > 0)
-        RET(finish_list(t, &t->list[t->next]));
-    RET(ret);
-    RET(finish_list(t, &t->list[!t->next]));
-    return t->done;
+    return t->sequential && job && !job->ret ? mgv_tiles_step(t) : 0;
+}
 
-fail:
-    mgv_tiles_drop(t);
-    return ret;
+int mgv_tiles_all_put(const MgvTiles *t)
+{
+    return t->all || t->sequential;
+}
+
+int mgv_tiles_failed(const MgvTiles *t)
+{
+    const MgvJob *job = oldest(t);
+
+    return t->failed || (job && job->ret < 0);
+}
+
+int mgv_tiles_made(const MgvTiles *t)
+{
+    int made = t->taken;
+
+    for (int i = t->taken; i < t->put; i++)
+        made += !t->jobs[i % t->room].ret;
+    return made;
 }
 
 void mgv_tiles_drop(MgvTiles *t)
 {
-    for (int i = 0; i < 2; i++) {
-        if (t->list[i].nb && t->synth->start)
-            t->synth->finish(t->synth->opaque, NULL, 0);
-        t->list[i].nb = 0;
-    }
+    for (; oldest(t); t->taken++)
+        mgv_queue_wait(t->queue, oldest(t));
 }

@@ -51,6 +51,7 @@ typedef struct MgvProgress {
     atomic_int cancel; ///< nonzero: stop with MAGVIT_ERR(ECANCELED)
     double start;      ///< mgv_time() when the window began; told, too: of the rendering thread only
     double told;       ///< mgv_time() of the last line about it, or start
+    const void *owner; ///< whose jobs' steps count
 } MgvProgress;
 
 /** Is it time for another line about a window that takes long? If so, now becomes the time of the last one. */
@@ -63,7 +64,11 @@ typedef struct MgvJob {
     const uint8_t *latent; ///< [t,h,w] 1 = condition cell, NULL with clip
     float *out;            ///< receives [T,H,W,3] in [0,1]
     uint32_t word;         ///< counter word of the random numbers, unique to (window, tile)
-    MgvProgress *progress; ///< to be advanced; cancel is to be obeyed
+    MgvProgress *progress; ///< to be advanced if its owner is the job's; cancel is to be obeyed
+    const void *owner;     ///< the window that it is of
+    int ret;               ///< 1: not over yet; 0 or an error of its own
+    int started;           ///< queue.c: it waits no more
+    struct MgvJob *next;   ///< queue.c: that waits behind it
 } MgvJob;
 
 /** The model side as a session sees it. Tests put a function of their own here. */
@@ -81,9 +86,12 @@ typedef struct MgvSynth {
      * Begin up to batch jobs, which do not depend on each other; at most MGV_STARTED lists of jobs are on their way.
      * NULL: run() does one at a time.
      */
-    int (*start)(void *opaque, MgvJob *jobs, int nb);
-    /** Wait for the jobs that were started first, which these are, or NULL: forget them. They are over whatever is returned. */
-    int (*finish)(void *opaque, MgvJob *jobs, int nb);
+    int (*start)(void *opaque, MgvJob *const *jobs, int nb);
+    /**
+     * Wait for the jobs that were started first, which these are, or NULL: forget them. They are over whatever is
+     * returned. An error that is one job's goes to its ret, one that is returned is that of all.
+     */
+    int (*finish)(void *opaque, MgvJob *const *jobs, int nb);
     int batch;     ///< with start(): at least 1
 } MgvSynth;
 
@@ -293,6 +301,8 @@ void mgv_tiling_uninit(MgvTiling *t);
 
 #define MGV_MAX_OVERLAP 8   ///< frames
 #define MGV_TILE_OVERLAP 32 ///< pixels, the default
+#define MGV_MAX_AHEAD 31    ///< windows: two lists of 16, less one
+#define MGV_AUTO_AHEAD 7    ///< windows, at most, where the number is not asked for
 
 /** What the output is, and where the input lies in it, from checked parameters. tl is set for INTERP. EINVAL with a line. */
 int mgv_params_output(const MagvitParams *p, const MgvSynth *s, MagvitOutput *o, MgvRect *src, MgvTimeline *tl);
@@ -300,8 +310,6 @@ int mgv_params_output(const MagvitParams *p, const MgvSynth *s, MagvitOutput *o,
 MgvRect mgv_params_hole(const MagvitParams *p);
 /** May an input lie at (x,y) of the canvas? EINVAL with a line. */
 int mgv_params_check_place(const MagvitParams *p, int x, int y, const MagvitLogger *log);
-/** Does the next window begin while frames of one are received? See ahead.c. */
-int mgv_params_ahead(const MagvitParams *p, const MgvSynth *s);
 /** Is each field, but those of the decoding loop, in range for windows of s? MAGVIT_ERR(EINVAL) or ENOTSUP with a line. */
 int mgv_params_check(const MagvitParams *p, const MgvSynth *s);
 
@@ -422,7 +430,22 @@ void mgv_drift_join(MgvDrift *d, MgvPicture *made, const MgvPicture *before, dou
 /** Add a share, [0,1], of the difference kept inside the hole of a later frame, whose mask is that of hole. */
 void mgv_drift_add(MgvDrift *d, MgvPicture *made, const MgvPicture *hole, double share);
 
-/* ---- tiles.c: tiles on their way through the model ------------------------ */
+/* ---- queue.c: jobs of all windows that have begun --------------------------- */
+
+typedef struct MgvQueue MgvQueue;
+
+int mgv_queue_alloc(MgvQueue **out, const MgvSynth *synth);
+void mgv_queue_free(MgvQueue **q);
+/** A list begins as soon as so many jobs wait, [1,synth->batch], or one of fewer when it is waited for. */
+void mgv_queue_set_most(MgvQueue *q, int most);
+/** Put a job, which must stay until it is over. What becomes of it mgv_queue_wait() tells. */
+void mgv_queue_put(MgvQueue *q, MgvJob *job);
+/** Run jobs in order until this one is over. @return its ret */
+int mgv_queue_wait(MgvQueue *q, MgvJob *job);
+/** Forget all jobs. */
+void mgv_queue_drop(MgvQueue *q);
+
+/* ---- tiles.c: tiles of a window on their way through the model -------------- */
 
 typedef struct MgvTile {
     MgvCond *cond;
@@ -432,21 +455,30 @@ typedef struct MgvTile {
 
 typedef struct MgvTiles MgvTiles;
 
-int mgv_tiles_alloc(MgvTiles **out, const MgvSynth *synth, const MagvitParams *p);
+/** p->ahead must be the number that was chosen. */
+int mgv_tiles_alloc(MgvTiles **out, MgvQueue *queue, const MgvSynth *synth, const MagvitParams *p);
 void mgv_tiles_free(MgvTiles **t);
-/** Tiles that there is memory for. */
-int mgv_tiles_count(const MgvSynth *synth, const MagvitParams *p);
+/** Of the tiles of a window, those that may be on their way, for which memory is taken. */
+int mgv_tiles_room(const MgvSynth *synth, const MagvitParams *p, int tiles);
 
 /** Fill in the next tile and its job, but for job->out. @return 0 if there is none */
 typedef int MgvPutTileFn(void *opaque, MgvTile *tile, MgvJob *job);
 /** A tile is made. Called in the order in which they were put. */
 typedef void MgvTakeTileFn(void *opaque, const MgvTile *tile);
 
-/** Begin to run tiles, about wanted of them; the first list of them may be on its way then. */
+/** Put tiles, at most wanted of them, as long as there is room. */
 int mgv_tiles_begin(MgvTiles *t, int wanted, MgvPutTileFn *put, MgvTakeTileFn *take, void *opaque);
-/** Run the rest. Nothing is on its way when it returns. @return number of tiles in all, or an error */
-int mgv_tiles_end(MgvTiles *t);
-/** Forget those that are on their way. */
+/** Wait for the oldest tile, and put others in its room. @return 1, 0 if all are made, or an error: then drop must follow */
+int mgv_tiles_step(MgvTiles *t);
+/** The same where tiles need those before them, if the oldest is made; it waits for none. */
+int mgv_tiles_go_on(MgvTiles *t);
+/** Is there nothing more to put before another tile is made? */
+int mgv_tiles_all_put(const MgvTiles *t);
+/** Is it known that the oldest tile has failed? */
+int mgv_tiles_failed(const MgvTiles *t);
+/** Number of tiles that are made. */
+int mgv_tiles_made(const MgvTiles *t);
+/** Wait for what is on its way, and forget it. */
 void mgv_tiles_drop(MgvTiles *t);
 
 /* ---- render.c: one window, from pictures to pictures --------------------- */
@@ -457,21 +489,28 @@ typedef struct MgvRender MgvRender;
 typedef const MgvPicture *MgvPictureFn(void *opaque, int64_t number);
 
 /**
- * For pictures of width x height. synth and p must outlive it. fn gives
+ * For pictures of width x height. queue, synth and p must outlive it. fn gives
  * pictures for all later calls.
  */
-int mgv_render_alloc(MgvRender **out, const MgvSynth *synth, const MagvitParams *p, int width, int height,
+int mgv_render_alloc(MgvRender **out, MgvQueue *queue, const MgvSynth *synth, const MagvitParams *p, int width, int height,
                      MgvPictureFn *fn, void *opaque);
 void mgv_render_free(MgvRender **r);
 
+/** Called before each wait for a tile. all_put: nothing more of the window can begin before. */
+typedef void MgvMeanwhileFn(void *opaque, int all_put);
+
 /**
- * Begin to synthesise a window: the first tiles may be on their way then. If it returns 1, end or drop must follow.
+ * Begin to synthesise a window: its first tiles are in the queue then. If it returns 1, end or drop must follow, or the
+ * queue is to be dropped.
  * @param progress set and advanced by end
  * @return 1, 0 if there is nothing to make in it, or an error
  */
 int mgv_render_begin(MgvRender *r, const MgvWindow *w, MgvProgress *progress);
-/** The window is made. @return 1, or an error */
-int mgv_render_end(MgvRender *r);
+/** A window that has begun goes on as far as it can without waiting. */
+void mgv_render_go_on(MgvRender *r);
+/** The window is made. @return 1, or an error: then the queue is to be dropped */
+int mgv_render_end(MgvRender *r, MgvMeanwhileFn *fn, void *opaque);
+/** Forget a window that has begun, after what is on its way of it. */
 void mgv_render_drop(MgvRender *r);
 
 /** Write what is unknown of a slot of the last window into dst, which holds a copy of the source frame or of the one before. */
@@ -511,8 +550,10 @@ void mgv_window_replace(MgvWindow *w, int slots, int64_t start, const MgvFrames 
 
 /* ---- memory.c: what a session will take ------------------------------------ */
 
-/** Need of a session whose output is o, with the input at src and room for ring frames. ENOMEM */
+/** Need of a session whose output is o, with the input at src and room for ring frames; p->ahead is a number. ENOMEM */
 int mgv_memory_need(MagvitMemory *m, const MagvitParams *p, const MgvSynth *s, const MagvitOutput *o, MgvRect src, int ring);
+/** Tiles that a window of it has, at most. ENOMEM */
+int mgv_memory_tiles(const MagvitParams *p, const MgvSynth *s, const MagvitOutput *o, MgvRect src, int *tiles);
 /** ENOMEM with a line if m is more than max bytes; max 0: no limit. */
 int mgv_memory_check(const MagvitMemory *m, int64_t max, const MagvitLogger *log);
 

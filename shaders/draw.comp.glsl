@@ -71,7 +71,7 @@ void main()
         const float l = logit(c);
 
         if ((floatBitsToUint(l) & 0x7f800000u) == 0x7f800000u)
-            head.failed = 1;
+            head.failed[s] = 1;
         if (l > top) {
             top = l;
             code = c;

@@ -35,7 +35,8 @@ void start(uint i)
     tokens.v[i] = Token(cond, cond, 0, 1, 0.0, 0.0);
     if (i == 0) {
         head.step = -1;
-        head.failed = 0;
+        for (uint s = 0; s < nb_samples; s++)
+            head.failed[s] = 0;
     }
 }
 

@@ -13,14 +13,15 @@ struct Step {
     uint reserved;
 };
 
-/* Of a run; the host writes it, but for the last two. */
+/* Of a run; the host writes it, but for step and failed. */
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer Head {
     uint seed_low, seed_high, top_k;
     float temperature, top_p, top_p_low, guidance;
     uint reserved[7];
     int step;     // that is running
-    uint failed;  // 1: a logit was not finite
+    uint unused;
     Step steps[256];
+    uint failed[32]; // of a sample: 1 if one of its logits was not finite; no atomics, which would want a feature more
 };
 
 /* Of a sample; the host writes it. */

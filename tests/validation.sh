@@ -27,10 +27,12 @@ export VK_INSTANCE_LAYERS
 {
     build/magvit run generate build/validation.y4m --backend vulkan --model "$(dirname "$0")/data/tiny.safetensors" \
         --batch 2 --frames 18 --class 0 --steps 3 --guidance 2 --top-p 0.9 &&
+    build/magvit run interp build/validation.y4m build/validation-out.y4m --backend vulkan --ahead 3 \
+        --model "$(dirname "$0")/data/tiny.safetensors" --batch 2 --factor 4 --steps 2 &&
     build/tests/checkkernels --backend=vulkan --op='[!c]*' && build/tests/golden --backend=vulkan model
 } > $log 2>&1
 status=$?
-rm -f build/validation.y4m
+rm -f build/validation.y4m build/validation-out.y4m
 if grep -n 'VUID-\|Validation ' $log; then status=1; fi
 tail -n 1 $log
 exit $status

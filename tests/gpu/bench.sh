@@ -8,9 +8,10 @@
 #        DIR/bench.sh [MODEL ...]        on the GPU machine, under ten minutes
 #                                        MODEL: tiny, S, B, L [tiny S B L]
 # Kernels are compared and timed, with the bus beside them; each model's stages and
-# streams of three sizes; tiles in batches; PyTorch on CUDA, if it is there.
+# streams of three sizes; tiles in batches, windows in batches; PyTorch on CUDA, if it
+# is there.
 # DEVICE=NAME chooses a device, BACKENDS="vulkan cpu" more backends to time;
-# SIZES and BATCHES are what streams and batches are timed for; PATIENCE=N
+# SIZES, BATCHES and WINDOWS are what streams and batches are timed for; PATIENCE=N
 # multiplies the time limits, which come to ten minutes.
 # PRECISION=f32: what backends multiply [auto]. Shaders are packed as SPIR-V:
 # with cooperative matrices only if configure said so, hence with a new glslang and
@@ -80,12 +81,18 @@ all() {
     for name; do
         model "$name" || { echo "no model $name"; continue; }
         for backend in ${BACKENDS:-vulkan}; do
-            bench 50 --backend "$backend" --model "$name.safetensors" ${SIZES-128x128 854x480 1280x720}
+            bench 45 --backend "$backend" --model "$name.safetensors" ${SIZES-128x128 854x480 1280x720}
         done
     done
     # all tiles of a larger frame, so many at a time
     test ! -f S.safetensors || for batch in ${BATCHES-1 2 4 8}; do
-        bench 25 --backend vulkan --model S.safetensors --batch "$batch" --scale tile 854x480
+        bench 15 --backend vulkan --model S.safetensors --batch "$batch" --scale tile 854x480
+    done
+    # windows of one tile, so many at a time, and as many in the queue
+    for batch in ${WINDOWS-1 2 4 8 16}; do
+        size=128x128 name=S
+        test -f S.safetensors || size=32x32 name=tiny
+        bench 12 --backend vulkan --model "$name.safetensors" --batch "$batch" --ahead $((2 * batch - 1)) "$size"
     done
     case " $* " in
     " tiny ") ;;

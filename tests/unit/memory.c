@@ -34,7 +34,20 @@ static int echo(void *opaque, MgvJob *job)
     return 0;
 }
 
+static int start(void *opaque, MgvJob *const *jobs, int nb)
+{
+    for (int i = 0; i < nb; i++)
+        echo(NULL, jobs[i]);
+    return 0;
+}
+
+static int finish(void *opaque, MgvJob *const *jobs, int nb)
+{
+    return 0;
+}
+
 static const MgvSynth synth = { echo, NULL, NULL, { 16, 64, 64 }, { 4, 8, 8 }, 1, 0, &unit_log };
+static const MgvSynth lists = { echo, NULL, NULL, { 16, 64, 64 }, { 4, 8, 8 }, 1, 0, &unit_log, NULL, start, finish, 3 };
 
 static MagvitParams params(enum MagvitTask task, int w, int h)
 {
@@ -67,7 +80,7 @@ static int64_t taken(void)
 }
 
 /* Run nb frames through a session. @return the most that it held */
-static int64_t run(MagvitParams p, int nb)
+static int64_t run(const MgvSynth *by, MagvitParams p, int nb)
 {
     MagvitSession *s;
     MagvitOutput o;
@@ -76,7 +89,7 @@ static int64_t run(MagvitParams p, int nb)
     int ret, sent = 0;
     uint8_t *mem;
 
-    CU_ASSERT_EQUAL_FATAL(mgv_session_open(&s, &synth, &p), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_session_open(&s, by, &p), 0);
     magvit_session_output(s, &o);
     mem = calloc((size_t)o.width * o.height, 6);
     for (int i = 0; i < 3; i++) {
@@ -86,7 +99,7 @@ static int64_t run(MagvitParams p, int nb)
     }
     magvit_session_close(&s);
     before = taken();
-    CU_ASSERT_EQUAL_FATAL(mgv_session_open(&s, &synth, &p), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_session_open(&s, by, &p), 0);
     while ((ret = magvit_receive_frame(s, &out)) != MAGVIT_ERROR_EOF) {
         CU_ASSERT_FATAL(ret == 0 || ret == MAGVIT_ERR(EAGAIN));
         most = MGV_MAX(most, taken() - before);
@@ -126,8 +139,8 @@ static void test_need(void)
                 }
                 CU_ASSERT_EQUAL(mgv_session_memory(&need, &synth, &p), 0);
                 CU_ASSERT_EQUAL(need.total, need.model + need.pictures + need.render);
-                most   = run(p, task == MAGVIT_TASK_GENERATE ? 0 : nb);
-                longer = scale == MAGVIT_SCALE_FIT ? run(p, task == MAGVIT_TASK_GENERATE ? 0 : 2 * nb) : most;
+                most   = run(&synth, p, task == MAGVIT_TASK_GENERATE ? 0 : nb);
+                longer = scale == MAGVIT_SCALE_FIT ? run(&synth, p, task == MAGVIT_TASK_GENERATE ? 0 : 2 * nb) : most;
                 if (!most)
                     continue; // an allocator of another kind
                 if (most > need.total || most < 0.85 * need.total || longer > most + most / 50)
@@ -136,6 +149,31 @@ static void test_need(void)
                 CU_ASSERT(most <= need.total && most >= 0.85 * need.total);
                 CU_ASSERT(longer <= most + most / 50);
             }
+}
+
+/* The same with windows that begin together, and after a thousand of them. */
+static void test_ahead(void)
+{
+    static const enum MagvitTask tasks[] = { MAGVIT_TASK_INTERP, MAGVIT_TASK_INPAINT, MAGVIT_TASK_OUTPAINT };
+
+    for (size_t i = 0; i < 2 * MGV_ARRAY_LEN(tasks); i++) {
+        MagvitParams p = params(tasks[i / 2], i % 2 ? 150 : 60, i % 2 ? 130 : 60);
+        MagvitMemory need;
+        int64_t most, longer;
+
+        p.ahead  = i % 2 ? 2 : 7;
+        p.motion = i > 0; // of a thousand windows it would take long
+        CU_ASSERT_EQUAL(mgv_session_memory(&need, &lists, &p), 0);
+        most   = run(&lists, p, 160);
+        longer = i ? most : run(&lists, p, 7 * 1000);
+        if (!most)
+            continue;
+        if (most > need.total || most < 0.85 * need.total || longer > most + most / 50)
+            printf("case %zu: %lld, %lld bytes taken, %lld said\n", i, (long long)most, (long long)longer,
+                   (long long)need.total);
+        CU_ASSERT(most <= need.total && most >= 0.85 * need.total);
+        CU_ASSERT(longer <= most + most / 50);
+    }
 }
 
 static void test_limit(void)
@@ -173,6 +211,7 @@ CU_ErrorCode add_memory_suite(void)
 {
     static const UnitTest tests[] = {
         { "need is what is taken", test_need },
+        { "windows ahead", test_ahead },
         { "limit", test_limit },
         { NULL, NULL }
     };

@@ -608,7 +608,7 @@ static void test_bad_params(void)
     EXPECT_BAD(MAGVIT_TASK_PREDICT, cond_frames = 16, "cond_frames");
     EXPECT_BAD(MAGVIT_TASK_GENERATE, frame_rate.num = 0, "frame_rate");
     EXPECT_BAD(MAGVIT_TASK_INTERP, fallback = 3, "fallback is 3");
-    EXPECT_BAD(MAGVIT_TASK_INTERP, ahead = 2, "ahead is 2");
+    EXPECT_BAD(MAGVIT_TASK_INTERP, ahead = 32, "ahead is 32");
     EXPECT_BAD(MAGVIT_TASK_INTERP, max_memory = -1, "max_memory is -1");
     EXPECT_BAD(9, width = 20, "task is 9");
 }

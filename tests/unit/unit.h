@@ -54,7 +54,8 @@
     X(predict) \
     X(magvit) \
     X(vk) \
-    X(vk_sampler)
+    X(vk_sampler) \
+    X(vk_windows)
 
 /** add_<stem>_suite() registers the tests of a file, usually by unit_add(). */
 #define X(stem) CU_ErrorCode add_##stem##_suite(void);

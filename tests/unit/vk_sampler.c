@@ -25,6 +25,7 @@
  */
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,10 +292,71 @@ static void test_not_finite(void)
         set_samples(list, cond, codes);
         CU_ASSERT_EQUAL_FATAL(vulkan->loop_open(&loop, p.device.dev, &s), 0);
         CU_ASSERT_EQUAL(vulkan->loop_start(loop, &lp, list, 1), 0);
-        CU_ASSERT_EQUAL(vulkan->loop_finish(loop, list, 1, NULL, NULL), MAGVIT_ERR(EDOM));
+        CU_ASSERT_EQUAL(vulkan->loop_finish(loop, list, 1, NULL, NULL), 0);
+        CU_ASSERT(list[0].failed);
         vulkan->loop_close(&loop);
     }
     close_pair(&p);
+}
+
+/* The row of the mask becomes infinite in a file of tables, of which the first tensor is that of the codes. */
+static void spoil_mask(const char *path)
+{
+    FILE *f = fopen(path, "r+b");
+    const float infinite = INFINITY;
+    uint64_t header;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    CU_ASSERT_EQUAL(fread(&header, sizeof(header), 1, f), 1);
+    fseek(f, (long)(sizeof(header) + header + (size_t)MASK * CODES * sizeof(infinite)), SEEK_SET);
+    CU_ASSERT_EQUAL(fwrite(&infinite, sizeof(infinite), 1, f), 1);
+    fclose(f);
+}
+
+/* A sample that fails does so alone: the other, in which nothing is masked, gives what it gives by itself. */
+static void test_fails_alone(void)
+{
+    static const UnitTensor tensors[] = {
+        { "codes.weight", { ROWS, CODES } }, { "places.weight", { LENGTH, CODES } }, { NULL }
+    };
+    static int32_t cond[SAMPLES][TOKENS], codes[SAMPLES][TOKENS], want[TOKENS];
+    const MgvSamplerParams sp = { .tokens = TOKENS, .codes = CODES, .steps = 3, .temperature = 1, .top_p = 1 };
+    const char *path = unit_weights("spoilt", tensors, 3);
+    MgvLoopSample list[SAMPLES];
+    int masked[MGV_LOOP_STEPS], ret;
+    double noise[MGV_LOOP_STEPS];
+    const MgvLoopParams lp = loop_params(&sp, 0, masked, noise);
+    MgvSafetensors *st;
+    MgvLoop *loop = NULL;
+    Table t;
+
+    spoil_mask(path);
+    CU_ASSERT_EQUAL_FATAL(mgv_safetensors_open(&st, path, &errors), 0);
+    ret = open_table(&t, vulkan, NULL, 2 * SAMPLES, 0, st);
+    if (ret >= 0) {
+        const MgvLoopShape s = shape(&t);
+
+        set_samples(list, cond, codes);
+        for (int i = 0; i < TOKENS; i++) {
+            cond[0][i] = cond[2][i] = -1;
+            cond[1][i] = i;
+        }
+        CU_ASSERT_EQUAL_FATAL(vulkan->loop_open(&loop, t.dev, &s), 0);
+        CU_ASSERT_EQUAL(vulkan->loop_start(loop, &lp, &list[1], 1), 0);
+        CU_ASSERT_EQUAL(vulkan->loop_finish(loop, &list[1], 1, NULL, NULL), 0);
+        CU_ASSERT_EQUAL(list[1].failed, 0);
+        memcpy(want, codes[1], sizeof(want));
+        memset(codes, 0, sizeof(codes));
+        CU_ASSERT_EQUAL(vulkan->loop_start(loop, &lp, list, SAMPLES), 0);
+        CU_ASSERT_EQUAL(vulkan->loop_finish(loop, list, SAMPLES, NULL, NULL), 0);
+        CU_ASSERT(list[0].failed && !list[1].failed && list[2].failed);
+        CU_ASSERT_EQUAL(memcmp(codes[1], want, sizeof(want)), 0);
+        vulkan->loop_close(&loop);
+    } else {
+        CU_ASSERT_EQUAL(ret, MAGVIT_ERR(ENOTSUP));
+    }
+    close_table(&t);
+    mgv_safetensors_close(&st);
 }
 
 static int stop_at_two(void *opaque)
@@ -345,7 +407,7 @@ static void test_runs(void)
 
 /* ---- faults ---- */
 
-static int run_once(MgvDevice *dev, const MgvSafetensors *st, const MgvLoopParams *lp, const MgvLoopSample *list)
+static int run_once(MgvDevice *dev, const MgvSafetensors *st, const MgvLoopParams *lp, MgvLoopSample *list)
 {
     MgvLoop *loop = NULL;
     MgvLoopShape s;
@@ -548,6 +610,7 @@ CU_ErrorCode add_vk_sampler_suite(void)
 #if CONFIG_VULKAN
         { "equal logits, equal tokens", test_equal_logits },
         { "logits that are not finite", test_not_finite },
+        { "a sample fails alone", test_fails_alone },
         { "1000 windows, two runs at a time", test_runs },
         { "failure of every call of a loop", test_faults },
         { "windows beside each other", test_batch },
