@@ -138,8 +138,9 @@ static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out, int des
     int threads = nb_threads(ctx), ret;
     MagvitSettings settings;
     FFMagvitModel *model;
+    const char *device = s->device || s->backend != MAGVIT_BACKEND_VULKAN || !*s->frames_device ? s->device : s->frames_device;
     char *key = av_asprintf("%s|%d|%s|%d|%d|%d|%d", s->model ? s->model : "", s->backend,
-                            s->device ? s->device : "", s->precision, threads, s->batch, describe_only);
+                            device ? device : "", s->precision, threads, s->batch, describe_only);
 
     if (!key)
         return AVERROR(ENOMEM);
@@ -161,7 +162,7 @@ static int model_find_or_open(AVFilterContext *ctx, FFMagvitModel **out, int des
     magvit_default_settings(&settings);
     settings.model     = s->model;
     settings.backend   = s->backend;
-    settings.device    = s->device;
+    settings.device    = device;
     settings.threads   = FFMIN(threads, 256);
     settings.precision = s->precision;
     settings.max_memory = s->max_memory;

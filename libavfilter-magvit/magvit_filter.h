@@ -90,6 +90,7 @@ typedef struct FFMagvitFilter {
     MagvitParams par;           ///< of the session
     enum AVPixelFormat format;  ///< of frames in the filter, always in host memory
     enum AVPixelFormat samples; ///< of frames on the links; if they are a device's, what they hold
+    char frames_device[37];     ///< UUID of the Vulkan device that the frames are on, "" if they are not
     struct FFMagvitModel *shared; ///< model, shared by the filters of the process
     MagvitSession *session;
     int window;                 ///< frames that a window holds

@@ -24,6 +24,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "magvit_hwframe.h"
 #include "libavfilter/video.h"
@@ -31,6 +33,13 @@
 #include "libavutil/common.h"
 #include "libavutil/hwcontext.h"
 #include "libavutil/pixdesc.h"
+
+#ifdef __has_include
+#if __has_include(<vulkan/vulkan.h>)
+#define HAVE_VULKAN_HEADERS 1
+#include "libavutil/hwcontext_vulkan.h"
+#endif
+#endif
 
 /* What decoders give, and where the same samples lie in a plane for each component. */
 static const struct { enum AVPixelFormat interleaved, planar; } layouts[] = {
@@ -72,6 +81,27 @@ static enum AVPixelFormat planar_format(enum AVPixelFormat format)
 
 /* ---- link configuration ---- */
 
+/* UUID of the device that frames are on, "" where it is not Vulkan's or does not tell. */
+static void frames_device(char uuid[37], const AVBufferRef *frames)
+{
+    *uuid = 0;
+#ifdef HAVE_VULKAN_HEADERS
+    if (frames_context(frames)->format == AV_PIX_FMT_VULKAN) {
+        const AVVulkanDeviceContext *vk = frames_context(frames)->device_ctx->hwctx;
+        VkPhysicalDeviceIDProperties id = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_ID_PROPERTIES };
+        VkPhysicalDeviceProperties2 all = { VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, &id };
+        PFN_vkGetPhysicalDeviceProperties2 get = (PFN_vkGetPhysicalDeviceProperties2)
+            vk->get_proc_addr(vk->inst, "vkGetPhysicalDeviceProperties2");
+
+        if (!get)
+            return;
+        get(vk->phys_dev, &all);
+        for (int i = 0; i < VK_UUID_SIZE; i++, uuid += strlen(uuid))
+            snprintf(uuid, 4, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", id.deviceUUID[i]);
+    }
+#endif
+}
+
 int ff_magvit_hw_input(AVFilterLink *outlink)
 {
     AVFilterContext *ctx = outlink->src;
@@ -80,12 +110,16 @@ int ff_magvit_hw_input(AVFilterLink *outlink)
     const AVBufferRef *ref;
 
     s->format = s->samples = outlink->format;
+    *s->frames_device = 0;
     if (!is_hw(outlink->format))
         return 0;
     if (!(ref = ff_filter_link(ctx->inputs[0])->hw_frames_ctx)) {
         av_log(ctx, AV_LOG_ERROR, "Input is %s frames without a frames context, expected one with them\n", name);
         return AVERROR(EINVAL);
     }
+    frames_device(s->frames_device, ref);
+    if (*s->frames_device && !s->device && s->backend == MAGVIT_BACKEND_VULKAN)
+        av_log(ctx, AV_LOG_VERBOSE, "Computing on the device of the frames, %s\n", s->frames_device);
     s->samples = frames_context(ref)->sw_format;
     s->format  = planar_format(s->samples);
     if (s->format != AV_PIX_FMT_NONE)

@@ -34,7 +34,10 @@
     AV_PIX_FMT_VULKAN, AV_PIX_FMT_CUDA, AV_PIX_FMT_VAAPI, AV_PIX_FMT_QSV, AV_PIX_FMT_VDPAU, \
     AV_PIX_FMT_D3D11, AV_PIX_FMT_DXVA2_VLD, AV_PIX_FMT_VIDEOTOOLBOX, AV_PIX_FMT_OPENCL
 
-/** Find what the frames of the output's format hold, from the first input: FFMagvitFilter.samples and format. Logs what is not supported. */
+/**
+ * Find what the frames of the output's format hold, from the first input: FFMagvitFilter.samples and format, and where
+ * they are: frames_device. Logs what is not supported.
+ */
 int ff_magvit_hw_input(AVFilterLink *outlink);
 /** Make the pool of the output's frames, whose size is set. Logs what fails. */
 int ff_magvit_hw_output(AVFilterLink *outlink);

@@ -88,6 +88,21 @@ test_hwframes_errors() {
     count "before other samples" 10 "$tmp/out"
 }
 
+# the vulkan backend computes where the frames are, unless another device is named
+test_hwframes_device() {
+    needs_hw || return
+    "$MAGVIT" info --devices > "$tmp/devices" 2> /dev/null || skip "no Vulkan backend" || return
+    vk="model=$tiny:backend=vulkan:steps=1"
+    for device in "" :device=0; do
+        hw -v verbose -f lavfi -i "$(source 32x32 5 2 nv12)" -vf "hwupload,magvit_interp=factor=2:$vk$device" -f null - \
+            2> "$tmp/log" || note "device '$device'" || return 1
+        sed -n 's/.*Computing on the device of the frames, //p' "$tmp/log" > "$tmp/uuid$device"
+    done
+    count "frames' device" 1 "$tmp/uuid" || return 1
+    grep -qF "$(cat "$tmp/uuid")" "$tmp/devices" || note "$(cat "$tmp/uuid") is no device" || return 1
+    [ ! -s "$tmp/uuid:device=0" ] || note "not the device that was named"
+}
+
 # the commands of the documentation that need a device
 test_hwframes_examples() {
     needs_hw || return
