@@ -1,4 +1,4 @@
-# Tests of frames in the memory of a device, here Vulkan's, for which Mesa's
+# Tests of devices: windows that they compute together, and frames in their memory, here Vulkan's, for which Mesa's
 # lavapipe is enough. An ffmpeg without them, or a machine without a driver, is
 # skipped, and the line of the test says so.
 # Part of libmagvit, LGPL-2.1-or-later, see LICENSE.
@@ -86,6 +86,16 @@ test_hwframes_errors() {
     hw -filter_complex "$graph" -map "[o]" -f framemd5 "$tmp/md5" 2> /dev/null
     sed -n 's/^0,.*, *//p' "$tmp/md5" > "$tmp/out"
     count "before other samples" 10 "$tmp/out"
+}
+
+# windows that begin together, on any backend, give the frames of one at a time
+test_ahead() {
+    for filter in magvit_interp=factor=4 magvit_inpaint=x=8:y=8:w=8:h=8 magvit_outpaint=right=16; do
+        for ahead in 0 1 3 -1; do
+            md5 "$(source 32x24 5 30 yuv420p)" "$filter:steps=1:batch=2:ahead=$ahead:$opts" > "$tmp/ahead$ahead" || return 1
+            same "$filter, $ahead ahead" "$tmp/ahead0" "$tmp/ahead$ahead" || return 1
+        done
+    done
 }
 
 # the vulkan backend computes where the frames are, unless another device is named

@@ -15,5 +15,5 @@ fi
 here=$(dirname "$0")
 FFMPEG=${FFMPEG:-build/ffmpeg/ffmpeg}
 
-[ $# -gt 0 ] || set -- interp-hold inpaint-clip outpaint-stamps predict-class hwframes-chain hwframes-device
+[ $# -gt 0 ] || set -- interp-hold inpaint-clip outpaint-stamps predict-class ahead hwframes-chain hwframes-device
 BACKEND=vulkan FFMPEG=$FFMPEG sh "$here/run.sh" "$@"
