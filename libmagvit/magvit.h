@@ -229,8 +229,9 @@ typedef struct MagvitSettings {
      */
     int64_t max_memory;
     /**
-     * Tiles that are computed at once, of one window or of several (see MagvitParams.ahead), [0,16]. 0: as many as fill the device and fit its memory and
-     * max_memory; default 0. What comes out does not depend on it. Only the vulkan backend computes more than one.
+     * Tiles that are computed at once, of one window or of several (see MagvitParams.ahead), [0,16]. 0: as many as fill
+     * the device and fit its memory and max_memory; default 0. What comes out does not depend on it. Only the vulkan
+     * backend computes more than one.
      */
     int batch;
     /**
