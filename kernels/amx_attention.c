@@ -96,21 +96,13 @@ static uint8_t *thread_scratch(const MgvKernelOp *o, int thread)
     return (uint8_t *)o->scratch + a->packed_bytes + thread * a->thread_bytes;
 }
 
-/** Offset of the first of a sample's tokens in a head, heads counted through all samples. */
-static int64_t head_offset(const MgvKernelOp *o, int tokens, int head)
-{
-    const int heads = o->op->u.attention.heads;
-
-    return head / heads * (int64_t)tokens * o->out.c + head % heads * (o->out.c / heads);
-}
-
 /** Even tiles pack the keys of a head, odd ones the values. */
 static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Attention *a = o->priv;
     const Run *run = arg;
     const int d = o->out.c / o->op->u.attention.heads, tokens = o->in[1].w, which = 1 + tile % 2;
-    const int64_t at = head_offset(o, tokens, tile / 2);
+    const int64_t at = mgv_cpu_head(o, tokens, tile / 2);
     const uint16_t *rows = o->in16[which] ? o->in16[which] + at : (uint16_t *)thread_scratch(o, thread);
     const ptrdiff_t stride = o->in16[which] ? o->out.c : d;
 
@@ -164,7 +156,7 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const Run *run = arg;
     const int head = tile / run->nb_tiles, first = tile % run->nb_tiles * MGV_AMX_BLOCK;
     const int queries = MGV_MIN(MGV_AMX_BLOCK, o->out.w - first);
-    const int64_t at = head_offset(o, o->out.w, head) + (int64_t)first * o->out.c;
+    const int64_t at = mgv_cpu_head(o, o->out.w, head) + (int64_t)first * o->out.c;
     uint8_t *q = thread_scratch(o, thread), *scores = q + a->query_bytes, *weights = scores + a->score_bytes;
     MgvAmxWeights keys = a->scores, values = a->values;
     float inv[MGV_AMX_BLOCK];

@@ -244,15 +244,10 @@ static void linear_unprepare(MgvKernelOp *o)
     o->priv = NULL;
 }
 
-static int linear_is_int8(const MgvKernelOp *o)
-{
-    return o->dev->precision == MAGVIT_PRECISION_INT8 && !o->op->keep16;
-}
-
 /* What is rounded to 8 bits is not to be rounded twice. */
 static int linear_declare(MgvKernelOp *o)
 {
-    o->reads_bf16  = !linear_is_int8(o);
+    o->reads_bf16  = !mgv_cpu_is_int8(o);
     o->writes_bf16 = 1;
     o->fuses = 1u << MGV_OP_ADD | 1u << MGV_OP_LAYER_NORM;
     return 0;
@@ -268,7 +263,7 @@ static int linear_prepare(MgvKernelOp *o)
         ret = mgv_cpu_no_memory(o);
     else
         ret = mgv_amx_linear_alloc(&l, o, mgv_shape_elements(o->out) / o->out.c, o->in[0].c, o->out.c, w, bias,
-                                   linear_is_int8(o));
+                                   mgv_cpu_is_int8(o));
     o->priv = l;
     mgv_freep(&w);
     mgv_freep(&bias);

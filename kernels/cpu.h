@@ -130,6 +130,20 @@ MGV_INLINE int mgv_cpu_is_bf16(const MgvDevice *dev)
     return dev->bf16;
 }
 
+/** Is a linear layer to be multiplied in 8 bits? */
+MGV_INLINE int mgv_cpu_is_int8(const MgvKernelOp *o)
+{
+    return o->dev->precision == MAGVIT_PRECISION_INT8 && !o->op->keep16;
+}
+
+/** Offset of the first of a sample's tokens in a head of ATTENTION o, heads counted through all samples. */
+MGV_INLINE int64_t mgv_cpu_head(const MgvKernelOp *o, int tokens, int head)
+{
+    const int heads = o->op->u.attention.heads;
+
+    return head / heads * (int64_t)tokens * o->out.c + head % heads * (o->out.c / heads);
+}
+
 /** y[i] += x[i] */
 void mgv_cpu_add(float *restrict y, const float *restrict x, size_t n);
 

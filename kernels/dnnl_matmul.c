@@ -245,15 +245,10 @@ static void linear_unprepare(MgvKernelOp *o)
     o->priv = NULL;
 }
 
-static int linear_is_int8(const MgvKernelOp *o)
-{
-    return o->dev->precision == MAGVIT_PRECISION_INT8 && !o->op->keep16;
-}
-
 /* What is rounded to 8 bits is not to be rounded twice. */
 static int linear_declare(MgvKernelOp *o)
 {
-    o->reads_bf16  = mgv_cpu_is_bf16(o->dev) && !linear_is_int8(o);
+    o->reads_bf16  = mgv_cpu_is_bf16(o->dev) && !mgv_cpu_is_int8(o);
     o->writes_bf16 = mgv_cpu_is_bf16(o->dev);
     o->fuses = 1u << MGV_OP_ADD | 1u << MGV_OP_LAYER_NORM;
     return 0;
@@ -269,7 +264,7 @@ static int linear_prepare(MgvKernelOp *o)
         ret = mgv_cpu_no_memory(o);
     else
         ret = mgv_dnnl_rows_alloc(&r, o, mgv_shape_elements(o->out) / o->out.c, o->in[0].c, o->out.c, w, bias,
-                                  linear_is_int8(o));
+                                  mgv_cpu_is_int8(o));
     o->priv = r;
     mgv_freep(&w);
     mgv_freep(&bias);
@@ -425,14 +420,6 @@ static char *thread_scratch(const MgvKernelOp *o, int thread)
     return (char *)o->scratch + a->packed_bytes + thread * a->thread_bytes;
 }
 
-/** Offset of the first of a sample's tokens in a head, heads counted through all samples. */
-static int64_t head_offset(const MgvKernelOp *o, int tokens, int head)
-{
-    const int heads = o->op->u.attention.heads;
-
-    return head / heads * (int64_t)tokens * o->out.c + head % heads * (o->out.c / heads);
-}
-
 /** Rows of one head of an input, one behind the other in the type of the products. */
 static void gather(void *dst, const MgvKernelOp *o, const AttentionRun *run, int which, int64_t at, int rows)
 {
@@ -457,7 +444,7 @@ static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const size_t row = d * (a->bf16 ? sizeof(uint16_t) : sizeof(float));
     char *plain = thread_scratch(o, thread), *packed = packed_head(o, tile / 2);
 
-    gather(plain, o, arg, 1 + tile % 2, head_offset(o, tokens, tile / 2), tokens);
+    gather(plain, o, arg, 1 + tile % 2, mgv_cpu_head(o, tokens, tile / 2), tokens);
     memset(plain + tokens * row, 0, (a->keys - tokens) * row);
     return mgv_dnnl_execute(tile % 2 ? a->pack_values : a->pack_keys, thread, plain, NULL, NULL,
                             tile % 2 ? packed + a->key_bytes : packed,
@@ -502,7 +489,7 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const int head = tile / run->nb_tiles, first = tile % run->nb_tiles * a->tile;
     const int queries = MGV_MIN(a->tile, o->out.w - first);
     const Products *p = o->in[1].w - first < a->tile ? &a->last : &a->whole;
-    const int64_t at = head_offset(o, o->out.w, head) + (int64_t)first * o->out.c;
+    const int64_t at = mgv_cpu_head(o, o->out.w, head) + (int64_t)first * o->out.c;
     const char *packed = packed_head(o, head);
     float *scores = (float *)thread_scratch(o, thread), inv[MAX_QUERIES];
     uint16_t *weights = (uint16_t *)((char *)scores + a->score_bytes);
