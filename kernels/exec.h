@@ -38,6 +38,7 @@ typedef struct Fused {
     int end;   ///< the last of all, which is another than last where two convolutions stand side by side
     int stats; ///< the GROUP_NORM behind them whose statistics they take, -1: none
     MgvT place; ///< tensor in whose place they write, -1: none
+    double seconds; ///< the least that they took, 0: did not run
 } Fused;
 
 typedef MgvTensorInfo *Forms[NB_FORMS]; ///< of the plan's tensors, one allocation; size 0: not in this form

@@ -445,9 +445,12 @@ static int run_plan(void *arg)
     for (i = 0; i < exec->nb_ops; i++)
         exec->ops[i].has_stats = 0;
     for (i = 0; i < exec->nb_ops; i++) {
-        const Fused single = { i, i, i, -1, -1 }, *f = way == FUSED ? &exec->fused[i] : &single;
+        Fused single = { i, i, i, -1, -1, 0 }, *f = way == FUSED ? &exec->fused[i] : &single;
+        double seconds = mgv_time();
 
         RET(run_ops(exec, way, i, f));
+        seconds = mgv_time() - seconds;
+        f->seconds = f->seconds > 0 ? MGV_MIN(f->seconds, seconds) : seconds;
         if (f->stats >= 0)
             exec->ops[f->stats].has_stats = 1;
         i = f->end;
@@ -550,6 +553,11 @@ void mgv_host_share(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque)
     mgv_host_call(dev, share_parts, &(Share){ dev, nb_parts, fn, opaque });
 }
 
+double mgv_host_seconds(const MgvExec *exec, int op)
+{
+    return exec->fused[op].seconds;
+}
+
 void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work)
 {
     int i;
@@ -583,6 +591,7 @@ const MgvBackend mgv_backend_ref = {
     .tap      = mgv_host_tap,
     .select   = mgv_host_select,
     .share    = mgv_host_share,
+    .seconds  = mgv_host_seconds,
     .memory   = mgv_host_memory,
     .measure  = mgv_host_measure,
 };
@@ -634,6 +643,7 @@ const MgvBackend mgv_backend_cpu = {
     .tap      = mgv_host_tap,
     .select   = mgv_host_select,
     .share    = mgv_host_share,
+    .seconds  = mgv_host_seconds,
     .memory   = mgv_host_memory,
     .measure  = mgv_host_measure,
 };

@@ -147,6 +147,7 @@ int mgv_host_read(MgvExec *exec, MgvT tensor, void *data, size_t size);
 void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque);
 int mgv_host_select(MgvExec *exec, const int32_t *rows, int n);
 void mgv_host_share(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque);
+double mgv_host_seconds(const MgvExec *exec, int op);
 void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work);
 int mgv_host_measure(MgvDevice *dev, const MgvPlan *plan, MgvNeed *need);
 

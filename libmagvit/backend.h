@@ -127,6 +127,8 @@ typedef struct MgvBackend {
     int (*select)(MgvExec *exec, const int32_t *rows, int n);
     /** Call fn once for each part, on the device's threads; optional. Not from a tap. */
     void (*share)(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque);
+    /** The least that an op and those that run as one with it have taken, 0: none did, or it runs with one before. Optional. */
+    double (*seconds)(const MgvExec *exec, int op);
     /** Bytes of prepared weights and of activations. */
     void (*memory)(const MgvExec *exec, size_t *weights, size_t *work);
     /** What compile() would take, exactly; meanwhile no more than one op's weights are taken. As compile() otherwise. */

@@ -52,6 +52,8 @@
 
 typedef struct Options {
     const char *backend, *op;
+    const char *model, *precision;
+    double seconds;
     int bench, ceiling, list, verbose;
     int threads; ///< for timing; 0: one a core
     uint64_t seed;
@@ -695,13 +697,15 @@ static void list(void)
 static int usage(void)
 {
     fprintf(stderr, "usage: checkkernels [--backend=NAME] [--op=GLOB] [--bench | --ceiling] [--threads=N] [--list] [--verbose]"
-                    " [SEED]\n");
+                    " [SEED]\n"
+                    "       checkkernels --model=FILE [--precision=NAME] [--seconds=S] [--threads=N] [--verbose]\n");
     return 2;
 }
 
 static int parse(int argc, char **argv)
 {
     opt.seed = 1;
+    opt.seconds = 5;
     for (int i = 1; i < argc; i++) {
         char *end = argv[i];
 
@@ -713,6 +717,12 @@ static int parse(int argc, char **argv)
             opt.threads = atoi(argv[i] + 10);
         else if (!strcmp(argv[i], "--bench"))
             opt.bench = 1;
+        else if (!strncmp(argv[i], "--model=", 8))
+            opt.model = argv[i] + 8;
+        else if (!strncmp(argv[i], "--precision=", 12))
+            opt.precision = argv[i] + 12;
+        else if (!strncmp(argv[i], "--seconds=", 10))
+            opt.seconds = atof(argv[i] + 10);
         else if (!strcmp(argv[i], "--ceiling"))
             opt.ceiling = 1;
         else if (!strcmp(argv[i], "--list"))
@@ -738,6 +748,8 @@ int main(int argc, char **argv)
     }
     if (opt.ceiling)
         return print_ceiling(opt.threads) < 0;
+    if (opt.model)
+        return print_profile(opt.model, opt.precision, opt.threads, opt.seconds, opt.verbose) < 0;
     printf("seed %" PRIu64 "\n", opt.seed);
     for (int i = 0; mgv_backends[i]; i++) {
         if (opt.backend && strcmp(opt.backend, mgv_backends[i]->name))

@@ -108,6 +108,11 @@ void data_uninit(Data *d);
 int is_product(const Case *c);
 /** Print what matrix products of each precision reach on this machine. @return 0 or a negative code */
 int print_ceiling(int threads);
+/**
+ * Print what the ops of a model take at least, of one precision or (NULL) of each, each stage run for some seconds;
+ * verbose: every op. @return 0 or a negative code
+ */
+int print_profile(const char *model, const char *precision, int threads, double seconds, int verbose);
 /** p, or the end of the program if it is NULL. */
 void *need(void *p);
 
