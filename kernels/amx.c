@@ -35,7 +35,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define TARGET __attribute__((target("amx-tile,amx-bf16,amx-int8," MGV_AVX512_FEATURES)))
+#define TARGET __attribute__((target(MGV_AMX_FEATURES "," MGV_AVX512_FEATURES)))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define LANES MGV_LANES
 /** Of weights that are used again and again: a part of second-level cache. */

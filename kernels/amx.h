@@ -44,6 +44,8 @@
 
 #if MGV_AMX
 
+#define MGV_AMX_FEATURES "amx-tile,amx-bf16,amx-int8"
+
 #define MGV_AMX_ROWS  16   ///< of a tile register
 #define MGV_AMX_BYTES 64   ///< of each of its rows
 #define MGV_AMX_TILE  (MGV_AMX_ROWS * MGV_AMX_BYTES)

@@ -19,27 +19,42 @@
 
 /**
  * @file
- * Attention by AMX. Keys and values of every head are first put into tiles; then threads take a few queries of a head
- * at a time, whose scores stay in second-level cache.
+ * Attention by AMX. Keys and values of every head are first put into tiles; then threads take 32 queries of a head
+ * at a time. While the scores of a block of 32 keys are multiplied, exp() is taken of those of the block before:
+ * scores never leave first-level cache.
+ *
+ * A row's weights are relative to a power of two near its first scores, not to its largest one, which is not known yet.
+ * bf16 has the exponents of float: it makes no difference unless a score is far above, and then what the row has so
+ * far is multiplied by another power of two, which rounds nothing.
  */
 
-#include <math.h>
-#include <string.h>
+#include <errno.h>
 
 #include "kernels/amx.h"
+#include "kernels/cpu_avx512.h"
 #include "kernels/dnnl.h"
 
 #if MGV_AMX
 
+#include <math.h>
+
+#define TARGET __attribute__((target(MGV_AMX_FEATURES "," MGV_AVX512_FEATURES)))
+#define INLINE static inline __attribute__((always_inline)) TARGET
+/** The compiler does not know what tile instructions read. */
+#define FENCE __asm__ volatile("" ::: "memory")
+/** Power of two that weights may reach. */
+#define MOST 30.0f
+
 /** Bytes put between rows, which would all lie in the same few sets of the caches if they had a power of two of them. */
-#define GAP MGV_AMX_BYTES
+#define GAP   MGV_AMX_BYTES
+#define LANES MGV_LANES
 
 typedef struct Attention {
     MgvAmxWeights scores, values; ///< of a head
     int keys;                     ///< that products see: whole blocks, the surplus being zero
-    size_t score_row, weight_row; ///< bytes of a row
+    size_t weight_row;            ///< bytes of a row of weights
     size_t packed_bytes;          ///< of scratch, for all heads
-    size_t plain_bytes, query_bytes, score_bytes, weight_bytes, thread_bytes; ///< of scratch for a thread
+    size_t plain_bytes, query_bytes, weight_bytes, thread_bytes; ///< of scratch for a thread
 } Attention;
 
 typedef struct Run {
@@ -70,14 +85,12 @@ static int attention_prepare(MgvKernelOp *o)
     a->keys   = MGV_ALIGN_UP(tokens, MGV_AMX_BLOCK);
     a->scores = mgv_amx_weights(0, a->keys, 1, d);
     a->values = mgv_amx_weights(0, d, 1, a->keys);
-    a->score_row  = a->keys * sizeof(float) + GAP;
     a->weight_row = a->keys * sizeof(uint16_t) + GAP;
     a->packed_bytes = (a->scores.bytes + a->values.bytes) * o->out.n * o->op->u.attention.heads;
     a->query_bytes  = mgv_amx_rows_bytes(&a->scores, MGV_AMX_BLOCK);
-    a->score_bytes  = a->score_row * MGV_AMX_BLOCK;
     a->weight_bytes = a->weight_row * MGV_AMX_BLOCK;
     a->plain_bytes  = MGV_ALIGN_UP((size_t)tokens * d * sizeof(uint16_t), MGV_ALIGNMENT);
-    a->thread_bytes = MGV_MAX(a->plain_bytes, a->query_bytes + a->score_bytes + a->weight_bytes);
+    a->thread_bytes = MGV_MAX(a->plain_bytes, a->query_bytes + a->weight_bytes);
     o->scratch_bytes = a->packed_bytes + a->thread_bytes * o->dev->threads;
     return 0;
 }
@@ -115,19 +128,118 @@ static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     return 0;
 }
 
-/** Scores of a few queries become weights that are not yet divided by their sum, whose inverse goes to inv. */
-static void softmax(const MgvKernelOp *o, uint8_t *scores, uint8_t *weights, float *inv, int queries)
+/** Weights of 32 queries, as far as they are known. */
+typedef struct Weights {
+    _Alignas(64) float scores[2][MGV_AMX_BLOCK * MGV_AMX_BLOCK]; ///< of a block, and of the one before
+    _Alignas(64) float sum[MGV_AMX_BLOCK][MGV_LANES];            ///< of each row as it is rounded, by lanes
+    float top[MGV_AMX_BLOCK]; ///< power of two that each row is relative to
+    float scale;              ///< of scores, log2(e) included
+    uint8_t *rows;            ///< bf16
+    size_t stride;            ///< bytes
+    int queries;
+} Weights;
+
+/** A score is too far above what the row is relative to, by a power of two: weights in columns before at shrink. */
+static TARGET __attribute__((noinline)) void shrink(Weights *w, int i, int at, float by)
 {
-    const Attention *a = o->priv;
-    const int tokens = o->in[1].w;
-    const float scale = 1.0f / sqrtf((float)(o->out.c / o->op->u.attention.heads));
+    const __m512 shift = _mm512_set1_ps(-by);
+    uint16_t *row = (uint16_t *)(w->rows + i * w->stride);
 
-    for (int i = 0; i < queries; i++, scores += a->score_row, weights += a->weight_row) {
-        uint16_t *row = (uint16_t *)weights;
+    for (int k = 0; k < at; k += LANES) {
+        const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(row + k))), 16);
 
-        inv[i] = 1.0f / mgv_cpu_softmax(row, (float *)scores, tokens, scale);
-        memset(row + tokens, 0, (a->keys - tokens) * sizeof(*row));
+        mgv_store_bf16(row + k, 0xffff, _mm512_scalef_ps((__m512)wide, shift));
     }
+    _mm512_store_ps(w->sum[i], _mm512_scalef_ps(_mm512_load_ps(w->sum[i]), shift));
+}
+
+/** Scores of a block become weights in columns from at on, n of which are of keys. first: they are the rows' first */
+INLINE void weights_of(Weights *w, const float *scores, int at, int n, const int first)
+{
+    const __mmask16 m = n == MGV_AMX_BLOCK ? 0xffff : mgv_first(n), m2 = n == MGV_AMX_BLOCK ? 0xffff : mgv_first(n - LANES);
+    const __m512 scale = _mm512_set1_ps(w->scale), most = _mm512_set1_ps(MOST);
+    const __m512bh ones = (__m512bh)_mm512_set1_epi16(0x3f80);
+    uint8_t *row = w->rows + at * sizeof(uint16_t);
+
+    for (int i = 0; i < w->queries; i++, scores += MGV_AMX_BLOCK, row += w->stride) {
+        const __m512 x = _mm512_load_ps(scores), x2 = _mm512_load_ps(scores + LANES);
+        __m512 top = _mm512_set1_ps(first ? 0 : w->top[i]), y = _mm512_fmsub_ps(x, scale, top), y2 = _mm512_fmsub_ps(x2, scale, top);
+        const __m512 larger = _mm512_mask_max_ps(y, m2, y, y2);
+        __m512bh both;
+
+        if (first || _mm512_mask_cmp_ps_mask(m, larger, most, _CMP_GT_OQ)) {
+            const float by = ceilf(_mm512_mask_reduce_max_ps(m, larger));
+
+            if (!first)
+                shrink(w, i, at, by);
+            w->top[i] = first ? by : w->top[i] + by;
+            top = _mm512_set1_ps(w->top[i]);
+            y   = _mm512_fmsub_ps(x, scale, top);
+            y2  = _mm512_fmsub_ps(x2, scale, top);
+        }
+        both = _mm512_cvtne2ps_pbh(_mm512_maskz_mov_ps(m2, mgv_exp2_bf16(y2)), _mm512_maskz_mov_ps(m, mgv_exp2_bf16(y)));
+        _mm512_storeu_si512(row, (__m512i)both);
+        _mm512_store_ps(w->sum[i], _mm512_dpbf16_ps(first ? _mm512_setzero_ps() : _mm512_load_ps(w->sum[i]), both, ones));
+    }
+}
+
+/** Begin to multiply 32 queries by a block of 32 keys, into registers 0 to 3. */
+INLINE void begin_scores(const MgvAmxWeights *keys, int block, const MgvAmxRows *queries)
+{
+    const uint8_t *k = (const uint8_t *)keys->data + block * keys->block;
+    const uint8_t *a = queries->tile[0], *b = queries->tile[1];
+
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int step = 0; step < keys->steps; step++, k += 2 * MGV_AMX_TILE, a += MGV_AMX_TILE, b += MGV_AMX_TILE) {
+        _tile_loadd(6, k, MGV_AMX_BYTES);
+        _tile_loadd(4, a, MGV_AMX_BYTES);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(5, b, MGV_AMX_BYTES);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_loadd(7, k + MGV_AMX_TILE, MGV_AMX_BYTES);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    FENCE;
+}
+
+INLINE void store_scores(float *c)
+{
+    const size_t row = MGV_AMX_BLOCK * sizeof(*c);
+
+    FENCE;
+    _tile_stored(0, c, row);
+    _tile_stored(1, c + LANES, row);
+    _tile_stored(2, c + MGV_AMX_ROWS * MGV_AMX_BLOCK, row);
+    _tile_stored(3, c + MGV_AMX_ROWS * MGV_AMX_BLOCK + LANES, row);
+    FENCE;
+}
+
+/** Weights of all tokens, not yet divided by their sum, whose inverse goes to inv. */
+static TARGET void weigh_keys(Weights *w, const MgvAmxWeights *keys, const MgvAmxRows *queries, int tokens, float *inv)
+{
+    const int nb_blocks = keys->cout / MGV_AMX_BLOCK;
+
+    for (int block = 0; block <= nb_blocks; block++) {
+        const float *before = w->scores[(block + 1) % 2];
+        const int at = (block - 1) * MGV_AMX_BLOCK, n = MGV_MIN(tokens - at, MGV_AMX_BLOCK);
+
+        if (block < nb_blocks)
+            begin_scores(keys, block, queries);
+        if (block == 1)
+            weights_of(w, before, 0, n, 1);
+        else if (block > 1 && n == MGV_AMX_BLOCK)
+            weights_of(w, before, at, MGV_AMX_BLOCK, 0);
+        else if (block > 1)
+            weights_of(w, before, at, n, 0);
+        if (block < nb_blocks)
+            store_scores(w->scores[block % 2]);
+    }
+    for (int i = 0; i < w->queries; i++)
+        inv[i] = 1.0f / _mm512_reduce_add_ps(_mm512_load_ps(w->sum[i]));
 }
 
 /** The values of a head, weighted for a few queries. */
@@ -157,8 +269,9 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const int head = tile / run->nb_tiles, first = tile % run->nb_tiles * MGV_AMX_BLOCK;
     const int queries = MGV_MIN(MGV_AMX_BLOCK, o->out.w - first);
     const int64_t at = mgv_cpu_head(o, o->out.w, head) + (int64_t)first * o->out.c;
-    uint8_t *q = thread_scratch(o, thread), *scores = q + a->query_bytes, *weights = scores + a->score_bytes;
+    uint8_t *q = thread_scratch(o, thread), *weights = q + a->query_bytes;
     MgvAmxWeights keys = a->scores, values = a->values;
+    Weights w;
     float inv[MGV_AMX_BLOCK];
     const MgvAmxOut out = {
         .scale = inv, .y = run->out ? run->out + at : NULL, .y16 = o->out16 ? o->out16 + at : NULL, .stride = o->out.c,
@@ -172,11 +285,12 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     else
         mgv_amx_rows_round(&keys, q, run->in[0] + at, o->out.c, queries);
     rows = mgv_amx_rows(&keys, q, 0);
+    w.scale   = (float)MGV_LOG2E / sqrtf((float)keys.inputs);
+    w.rows    = weights;
+    w.stride  = a->weight_row;
+    w.queries = queries;
     mgv_amx_begin();
-    for (int block = 0; block * MGV_AMX_BLOCK < a->keys; block++)
-        mgv_amx_product(&keys, block, &rows, queries > MGV_AMX_ROWS ? 2 : 1, scores + block * MGV_AMX_BLOCK * sizeof(float),
-                        a->score_row, NULL, 0, NULL);
-    softmax(o, scores, weights, inv, queries);
+    weigh_keys(&w, &keys, &rows, o->in[1].w, inv);
     weigh(o, &values, weights, &out, queries);
     mgv_amx_end();
     return 0;

@@ -37,7 +37,7 @@ const char *const fill_names[FILL_NB] = { "uniform", "normal", "flat", "offset",
     { .op = MGV_OP_GROUP_NORM, .x = { n, t, h, w, c }, .groups = g, __VA_ARGS__ }
 #define LN(n, w, c) { .op = MGV_OP_LAYER_NORM, .x = { n, 1, 1, w, c } }
 #define LIN(n, w, ci, co, ...) { .op = MGV_OP_LINEAR, .x = { n, 1, 1, w, ci }, .cout = co, __VA_ARGS__ }
-#define ATT(n, w, c, h) { .op = MGV_OP_ATTENTION, .x = { n, 1, 1, w, c }, .heads = h }
+#define ATT(n, w, c, h, ...) { .op = MGV_OP_ATTENTION, .x = { n, 1, 1, w, c }, .heads = h, __VA_ARGS__ }
 #define ADD(n, t, h, w, c) { .op = MGV_OP_ADD, .x = { n, t, h, w, c } }
 #define ROWS(n, w, c, extra) { .op = MGV_OP_ADD, .x = { n, 1, 1, w, c }, .table = 1, .rows = extra }
 #define ACT(n, t, h, w, c, a) { .op = MGV_OP_ACT, .x = { n, t, h, w, c }, .act = MGV_ACT_##a }
@@ -116,6 +116,9 @@ const Case cases[] = {
     CONV(1, 3, 7, 48, 20, 16, 3, REFLECT, BIAS), CONV(1, 2, 5, 31, 35, 33, 3, ZERO),
     CONV(2, 2, 3, 16, 32, 80, 3, REFLECT, BIAS), CONV(1, 3, 2, 9, 96, 130, 3, REFLECT),
     LIN(1, 1026, 200, 330), LIN(1, 1100, 65, 17, GELU), ATT(1, 530, 36, 1),
+
+    /* weights far above those of the keys before */
+    ATT(1, 203, 72, 2, .steep = 8), ATT(1, 37, 16, 1, .steep = 6),
 };
 const int nb_cases = MGV_ARRAY_LEN(cases);
 
@@ -314,6 +317,7 @@ void case_print(const Case *c, char *line, size_t size)
     ITEM(c->k, " k%d %s%s", c->k, c->pad == MGV_PAD_ZERO ? "zero" : "reflect", c->bias ? " bias" : "");
     ITEM(c->groups, " groups %d", c->groups);
     ITEM(c->heads, " heads %d", c->heads);
+    ITEM(c->steep, " steep %d", c->steep);
     ITEM(c->ft, " by %d,%d,%d", c->ft, c->fh, c->fw);
     ITEM(c->rows || c->table, " %s %d", c->table ? "table +" : "rows", c->rows);
     ITEM(c->normalize, " normalize");

@@ -49,6 +49,7 @@ typedef struct Case {
     int bias;   ///< CONV3D
     enum MgvAct act;
     int groups, heads;
+    int steep;  ///< ATTENTION: by how much the last tokens' values are larger than the first one's; 0: they are not
     int ft, fh, fw;
     int rows;   ///< of the table: EMBED, VQ_ARGMIN; rows beyond cout: LINEAR tied; beyond W: ADD of a table
     int table;  ///< ADD: a table instead of a second input; LINEAR: tied

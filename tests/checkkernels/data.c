@@ -85,7 +85,7 @@ static void fill_input(const Case *c, void *data)
         if (c->op == MGV_OP_EMBED)
             ((int32_t *)data)[i] = (int32_t)(uniform() * (c->rows + 4)) - 2;
         else
-            ((float *)data)[i] = value(c->fill, i % c->x.c);
+            ((float *)data)[i] = value(c->fill, i % c->x.c) * (1 + (double)c->steep * (i / c->x.c % c->x.w) / c->x.w);
 }
 
 static void fill_weight(const Case *c, int i, float *w, int64_t n, int64_t rows)
