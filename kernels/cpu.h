@@ -65,6 +65,9 @@ float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, int n, f
 /** y = act((x - coef[0]) * coef[1] + coef[2]) over rows of span values, as many of each coefficient, n values in all. */
 void mgv_avx512_affine(uint16_t *restrict y, const float *restrict x, int64_t n, int span, const float *restrict coef,
                        enum MgvAct act);
+/** A row of n values. y: may be x, or NULL; y16: the same in bf16, or NULL */
+void mgv_avx512_layer_norm(float *y, uint16_t *y16, const float *x, int n, float eps, const float *restrict scale,
+                           const float *restrict bias);
 /** Copy past the caches. y: aligned to 64 bytes */
 void mgv_avx512_stream(float *restrict y, const float *restrict x, size_t n);
 /** Mean of each of span columns of rows * span floats, sum of differences from it, sum of their squares. */

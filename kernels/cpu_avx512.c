@@ -198,4 +198,45 @@ TARGET void mgv_avx512_column_stats(float *restrict stat, const float *restrict 
         stats_16(stat + k, x + k, rows, span, mgv_first(span - k));
 }
 
+/** The sum of four vectors' lanes. */
+INLINE float sum_4(const __m512 v[4])
+{
+    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(v[0], v[1]), _mm512_add_ps(v[2], v[3])));
+}
+
+TARGET void mgv_avx512_layer_norm(float *y, uint16_t *y16, const float *x, int n, float eps, const float *restrict scale,
+                                  const float *restrict bias)
+{
+    const __m512 zero = _mm512_setzero_ps();
+    __m512 sum[4] = { zero, zero, zero, zero }, rest[4] = { zero, zero, zero, zero };
+    __m512 squares[4] = { zero, zero, zero, zero }, mean, off, factor;
+    int i = 0;
+
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        for (int j = 0; j < 4; j++)
+            sum[j] = _mm512_add_ps(sum[j], _mm512_loadu_ps(x + i + j * LANES));
+    for (; i < n; i += LANES)
+        sum[0] = _mm512_add_ps(sum[0], _mm512_maskz_loadu_ps(mgv_first(n - i), x + i));
+    mean = _mm512_set1_ps(sum_4(sum) / n);
+    for (i = 0; i + 4 * LANES <= n; i += 4 * LANES)
+        for (int j = 0; j < 4; j++)
+            deviate(&rest[j], &squares[j], _mm512_sub_ps(_mm512_loadu_ps(x + i + j * LANES), mean));
+    for (; i < n; i += LANES)
+        deviate(&rest[0], &squares[0], _mm512_maskz_sub_ps(mgv_first(n - i), _mm512_maskz_loadu_ps(mgv_first(n - i), x + i), mean));
+    off    = _mm512_set1_ps(sum_4(rest) / n);
+    factor = _mm512_set1_ps(sum_4(squares) / n);
+    factor = _mm512_max_ps(zero, _mm512_fnmadd_ps(off, off, factor)); // a NaN stays
+    factor = _mm512_div_ps(_mm512_set1_ps(1), _mm512_sqrt_ps(_mm512_add_ps(factor, _mm512_set1_ps(eps))));
+    for (i = 0; i < n; i += LANES) {
+        const __mmask16 m = mgv_first(n - i);
+        __m512 v = _mm512_sub_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), mean), off);
+
+        v = _mm512_fmadd_ps(_mm512_mul_ps(v, factor), _mm512_maskz_loadu_ps(m, scale + i), _mm512_maskz_loadu_ps(m, bias + i));
+        if (y)
+            _mm512_mask_storeu_ps(y + i, m, v);
+        if (y16)
+            mgv_store_bf16(y16 + i, m, v);
+    }
+}
+
 #endif /* MGV_AVX512 */

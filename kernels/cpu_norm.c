@@ -367,6 +367,12 @@ void mgv_cpu_layer_norm(const MgvKernelOp *o, float *y, uint16_t *y16, const flo
     float *const *w = o->priv;
 
     for (int64_t i = 0; i < rows; i++) {
+#if MGV_AVX512
+        if (mgv_avx512()) {
+            mgv_avx512_layer_norm(y ? y + i * c : NULL, y16 ? y16 + i * c : NULL, x + i * c, c, o->op->u.norm.eps, w[0], w[1]);
+            continue;
+        }
+#endif
         layer_norm_row(y + i * c, x + i * c, c, o->op->u.norm.eps, w[0], w[1]);
         if (y16)
             mgv_cpu_bf16(y16 + i * c, y + i * c, c);
