@@ -11,8 +11,10 @@ its figures do; without it the others remain.
 ceiling   matrix products of oneDNN, one after the other on every thread, for every type: build/tests/checkkernels
           --ceiling.  Rates are multiply-accumulates.  A share of the ceiling is the time that the multiplications
           would take at these rates, each of the type that it is of, over the time of everything.
-stages    a window's encoder, one step, its decoder, and the whole, as magvit bench has them.  PyTorch is eager, in
-          inference mode, one run to warm up, then the median of five; beside int8 stands PyTorch in bf16.
+stages    a window's encoder, one step, its decoder, and the whole, as magvit bench has them, the median of five; and
+          the least of each op, summed (build/tests/checkkernels --model): what the stage takes while no other
+          program is on the same processor, without what is not of the models.  PyTorch is eager, in inference
+          mode, one run to warm up, then the median of five; beside int8 stands PyTorch in bf16.
 threads   a window with 1 thread and with 2, 4, ... to all.
 frames    magvit run interp on clips of a growing number of frames: time must grow with it, memory must not.
 area      the same as pictures grow, cut into tiles.
@@ -82,15 +84,17 @@ def ceiling(args):
     return rate
 
 
-def work(args, path):
-    """{stage: {op: multiply-accumulates}}"""
-    text = run([args.magvit, "info", "--model", path, "--precision", "f32", "--verbose", "--verbose"])
-    total = {"encode": {}, "step": {}, "decode": {}}
-    part = {"encoder": "encode", "quantizer": "encode", "transformer": "step", "decoder": "decode"}
-    for name, op, macs in set(re.findall(r"^magvit: (\S+[^\s:]) +(\w+) .* ([\d.]+) MMAC @", text, re.M)):
-        ops = total[part[name.split(".")[0]]]
-        ops[op] = ops.get(op, 0) + float(macs) * 1e6
-    return total
+def profile(args, path, precision):
+    """{stage: {op: multiply-accumulates}}, and {stage: seconds} of its ops, each at its fastest."""
+    text = run([os.path.join(os.path.dirname(args.magvit), "tests/checkkernels"), f"--model={path}",
+                f"--precision={precision}", f"--threads={args.threads}"])
+    macs, least = {}, {}
+    for stage, op, gmac, ms in re.findall(r"^(\w+) +(\w+) +([\d.]+) GMAC +([\d.]+) ms", text, re.M):
+        if op == "all":
+            least[stage] = float(ms) / 1e3
+        else:
+            macs.setdefault(stage, {})[op] = float(gmac) * 1e9
+    return macs, least
 
 
 def type_of(op, precision, rate):
@@ -157,26 +161,29 @@ def stages(args, rate, folder):
     if torch:
         torch.set_num_threads(args.threads)
     print(f"\n### A window of {args.steps} steps" + (f", PyTorch {torch.__version__}" if torch else ""))
-    head("model", "stage", "GMAC", "precision", "magvit", "of the ceiling", "PyTorch", "PyTorch / magvit")
+    head("model", "stage", "GMAC", "precision", "magvit", "of the ceiling", "least of ops", "of the ceiling", "PyTorch",
+         "PyTorch / magvit")
     memory = []
     for name in args.models.split(","):
         path = model_file(name, folder)
-        name, ops = os.path.basename(path).removesuffix(".safetensors"), work(args, path)
-        macs = {s: sum(ops[s].values()) for s in ops}
+        name = os.path.basename(path).removesuffix(".safetensors")
         model, other = Model.load(path) if torch else None, {}
         for p in args.precisions.split(","):
             if p not in rate:
-                row(name, "", "", p, "not on this processor", "", "", "")
+                row(name, "", "", p, "not on this processor", *[""] * 5)
                 continue
             own, most = magvit_stages(args, path, p, args.threads, args.steps)
-            least = {s: sum(m / rate[type_of(op, p, rate)] for op, m in ops[s].items()) for s in ops}
+            ops, least = profile(args, path, p)
+            macs = {s: sum(ops[s].values()) for s in ops}
+            ideal = {s: sum(m / rate[type_of(op, p, rate)] for op, m in ops[s].items()) for s in ops}
             half = p != "f32"
             if torch and half not in other:
                 other[half] = torch_stages(model, half, args.steps)
             for s in STAGES:
-                m, t = (whole(x, args.steps) if s == "window" else x[s] for x in (macs, least))
+                m, t, l = (whole(x, args.steps) if s == "window" else x[s] for x in (macs, ideal, least))
                 peer = (f"{other[half][s] * 1e3:.0f} ms", f"{other[half][s] / own[s]:.2f}") if torch else ("", "")
-                row(name, s, f"{m / 1e9:.1f}", p, f"{own[s] * 1e3:.0f} ms", f"{t / own[s]:.2f}", *peer)
+                row(name, s, f"{m / 1e9:.1f}", p, f"{own[s] * 1e3:.0f} ms", f"{t / own[s]:.2f}",
+                    f"{l * 1e3:.0f} ms", f"{t / l:.2f}", *peer)
             memory.append((name, p, f"{own['open'] * 1e3:.0f} ms", most))
     head("model", "precision", "to open it", "memory at most")
     for m in memory:
