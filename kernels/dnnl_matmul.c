@@ -38,6 +38,9 @@
 #define TILE_MACS 8e6
 #define MIN_ROWS  32
 #define MAX_ROWS  512
+/** But for every tile all weights come by: more rows if these, as x and y, take no more of second-level cache. */
+#define TILE_BYTES (768 << 10)
+#define MORE_ROWS  128
 /** Rows come in multiples of this: with AMX, 61 rows take ten times as long as 64. */
 #define ROW_STEP  16
 
@@ -125,7 +128,7 @@ int mgv_dnnl_rows_alloc(MgvDnnlRows **out, MgvKernelOp *o, int64_t rows, int cin
                         const float *bias, int int8)
 {
     MgvDnnlRows *r = *out = mgv_calloc(1, sizeof(*r));
-    const int64_t tile = TILE_MACS / ((double)cin * cout);
+    const int64_t more = TILE_BYTES / ((cin + cout) * sizeof(float)), tile = TILE_MACS / ((double)cin * cout);
     int ret;
 
     if (!r || (bias && !(r->bias = mgv_calloc(cout, sizeof(*bias))))) {
@@ -137,7 +140,7 @@ int mgv_dnnl_rows_alloc(MgvDnnlRows **out, MgvKernelOp *o, int64_t rows, int cin
     r->rows = rows;
     r->cin = cin;
     r->cout = cout;
-    r->tile = balanced(rows, MGV_CLAMP(tile, MIN_ROWS, MAX_ROWS));
+    r->tile = balanced(rows, MGV_CLAMP(MGV_MAX(tile, MGV_MIN(more, MORE_ROWS)), MIN_ROWS, MAX_ROWS));
     r->nb_tiles = (rows + r->tile - 1) / r->tile;
     ret = rows_init(r, o, w, int8);
     if (ret < 0)
