@@ -45,6 +45,9 @@
 #define MIN_TILES 32
 /** But do not cut work smaller than this many multiply-accumulates. */
 #define MIN_TILE_MACS 4e6
+/** Weights that do not stay in second-level cache come by for every product: then of as many pixels as this, all planes of a tile. */
+#define MANY_WEIGHTS (1 << 20)
+#define MANY_PIXELS 256
 
 /** Larger outputs are written past the caches, which would first read what is overwritten. */
 #define STREAM_BYTES (16 << 20)
@@ -73,6 +76,7 @@ typedef struct Conv {
     size_t element;             ///< bytes of a padded value
     int band, nb_bands;         ///< rows of a band
     int span, nb_spans;         ///< planes of a span
+    int together;               ///< all of its planes are multiplied at once
     size_t pad_bytes, y_bytes;  ///< of scratch for a thread: padded planes; a plane's output
     size_t prim_bytes;          ///< and what a primitive needs
 } Conv;
@@ -122,7 +126,13 @@ static void choose_tiles(Conv *c, const MgvKernelOp *o)
 
     c->band = MGV_CLAMP((int)(CACHE_BYTES / (3 * row)) - 2, MGV_MIN(4, s.h), s.h);
     c->span = s.t;
-    while ((int64_t)s.n * parts(s.t, c->span) * parts(s.h, c->band) < MIN_TILES &&
+    c->together = o->dev->amx && s.t > 1 && 27.0 * s.c * o->out.c * c->element > MANY_WEIGHTS;
+    if (c->together) {
+        c->band = MGV_MIN(s.h, parts(MANY_PIXELS, s.t * s.w));
+        while (s.n * parts(s.h, c->band) < o->dev->threads && c->band > step)
+            c->band = (c->band + 1) / 2;
+    }
+    while (!c->together && (int64_t)s.n * parts(s.t, c->span) * parts(s.h, c->band) < MIN_TILES &&
            row_macs * c->span * c->band > 2 * MIN_TILE_MACS && (c->span > 1 || c->band > 1)) {
         if (c->span > c->band)
             c->span = (c->span + 1) / 2;
@@ -239,7 +249,7 @@ static int product_init(Product *p, MgvKernelOp *o, const float *weights)
 #endif
     if (ret < 0)
         return ret;
-    y_bytes = MGV_ALIGN_UP((size_t)c->band * s.w * p->cout * sizeof(float), MGV_ALIGNMENT);
+    y_bytes = MGV_ALIGN_UP((size_t)(c->together ? c->span : 1) * c->band * s.w * p->cout * sizeof(float), MGV_ALIGNMENT);
     c->y_bytes = MGV_MAX(c->y_bytes, y_bytes);
     c->pad_bytes = (size_t)(c->span + 2) * (c->band + 2) * (s.w + 2) * s.c * c->element;
 #if MGV_AMX
@@ -451,7 +461,7 @@ static void conv3d_out_both(const MgvKernelOp *o, const Run *run, const float *y
 /** Does the output of a plane wait in scratch memory? */
 static int is_apart(const MgvKernelOp *o, const float *out)
 {
-    return !out || o->beside || out == o->residual || mgv_shape_elements(o->out) * sizeof(*out) > STREAM_BYTES;
+    return !out || o->beside || ((const Conv *)o->priv)->together || out == o->residual || mgv_shape_elements(o->out) * sizeof(*out) > STREAM_BYTES;
 }
 
 #if MGV_AMX
@@ -467,29 +477,38 @@ static int tile_pixel(int tile, int w)
     return MGV_MAX(0, MGV_MIN(tile * MGV_AMX_ROWS, w - MGV_AMX_ROWS));
 }
 
-/** Pixel number i of a plane's padded rows, or of its output. */
-static ptrdiff_t pixel_of(int tile, int w, int row)
-{
-    return (ptrdiff_t)(tile / tiles_of_row(w)) * row + tile_pixel(tile % tiles_of_row(w), w);
-}
-
-/** A plane's rows, of which three padded ones lie one behind the other. */
-typedef struct Plane {
+/** Rows of one plane or of several, one behind the other: the padded ones, two more of each plane, and the output. */
+typedef struct Planes {
     const char *padded;
     ptrdiff_t segment[9]; ///< bytes to each row of taps
     float *y;
-    int width, nb_tiles;
-} Plane;
+    int rows, width;      ///< of each plane
+    int nb_tiles;         ///< of all
+} Planes;
+
+/** First pixel of a tile, of the padded ones. */
+static ptrdiff_t padded_pixel(const Planes *l, int tile)
+{
+    const int row = tile / tiles_of_row(l->width), above = row / l->rows * 2;
+
+    return (ptrdiff_t)(row + above) * (l->width + 2) + tile_pixel(tile % tiles_of_row(l->width), l->width);
+}
+
+/** The same of the output. */
+static ptrdiff_t out_pixel(const Planes *l, int tile)
+{
+    return (ptrdiff_t)(tile / tiles_of_row(l->width)) * l->width + tile_pixel(tile % tiles_of_row(l->width), l->width);
+}
 
 /** What comes after products of n tiles of pixels and a block of columns, which lie in c. */
-static void describe(MgvAmxOut *out, const Product *p, const Plane *l, float *c, int tile, int n, int column)
+static void describe(MgvAmxOut *out, const Product *p, const Planes *l, float *c, int tile, int n, int column)
 {
     const int apart = l->width % MGV_AMX_ROWS; // tiles of a row overlap, or end behind it
 
     for (int i = 0; i < (apart ? n : 1); i++) {
         *out = (MgvAmxOut){
             .c = c + i * MGV_AMX_ROWS * MGV_AMX_BLOCK, .bias = p->bias ? p->bias + column : NULL,
-            .y = l->y + pixel_of(tile + i, l->width, l->width) * p->cout + column, .stride = p->cout,
+            .y = l->y + out_pixel(l, tile + i) * p->cout + column, .stride = p->cout,
             .rows = apart ? MGV_MIN(MGV_AMX_ROWS, l->width) : n * MGV_AMX_ROWS, .n = MGV_MIN(MGV_AMX_BLOCK, p->cout - column),
         };
         if (apart)
@@ -498,7 +517,7 @@ static void describe(MgvAmxOut *out, const Product *p, const Plane *l, float *c,
 }
 
 /** What comes after a product is done during the next, and the weights of the next group of blocks come into cache. */
-static void multiply(const MgvKernelOp *o, const Product *p, const Plane *l)
+static void multiply(const MgvKernelOp *o, const Product *p, const Planes *l)
 {
     const MgvAmxWeights *w = &p->amx;
     const ptrdiff_t cell = o->in[0].c * sizeof(uint16_t);
@@ -515,7 +534,7 @@ static void multiply(const MgvKernelOp *o, const Product *p, const Plane *l)
 
         for (int tile = 0; tile < l->nb_tiles; tile += most) {
             for (int i = 0; i < most; i++) // the last one again where there are too few
-                rows.tile[i] = l->padded + pixel_of(MGV_MIN(tile + i, l->nb_tiles - 1), l->width, l->width + 2) * cell;
+                rows.tile[i] = l->padded + padded_pixel(l, MGV_MIN(tile + i, l->nb_tiles - 1)) * cell;
             for (int block = first; block < end; block++, turn ^= 1, next += part) {
                 mgv_amx_product(w, block, &rows, most, c[turn], MGV_AMX_BLOCK * sizeof(float),
                                 end < nb_blocks ? next : NULL, part, &out);
@@ -526,10 +545,10 @@ static void multiply(const MgvKernelOp *o, const Product *p, const Plane *l)
     mgv_amx_out(&out);
 }
 
-static void amx_plane(const MgvKernelOp *o, const Product *p, const char *padded, size_t plane, float *y, int rows)
+static void amx_planes(const MgvKernelOp *o, const Product *p, const char *padded, size_t plane, float *y, int rows, int planes)
 {
     const int width = o->in[0].w;
-    Plane l = { .padded = padded, .y = y, .width = width, .nb_tiles = rows * tiles_of_row(width) };
+    Planes l = { .padded = padded, .y = y, .rows = rows, .width = width, .nb_tiles = planes * rows * tiles_of_row(width) };
 
     for (int i = 0; i < 9; i++)
         l.segment[i] = i / 3 * plane + i % 3 * (width + 2) * o->in[0].c * sizeof(uint16_t);
@@ -539,20 +558,20 @@ static void amx_plane(const MgvKernelOp *o, const Product *p, const char *padded
 }
 #endif
 
-/** Rows of a plane, the three padded ones of which begin at padded. @return a oneDNN status, 0 for success */
-static int convolve(const MgvKernelOp *o, const Product *p, char *padded, size_t plane, float *y, int rows, int thread,
-                    void *scratch)
+/** Rows of planes, the padded ones of which begin at padded. @return a oneDNN status, 0 for success */
+static int convolve(const MgvKernelOp *o, const Product *p, char *padded, size_t plane, float *y, int rows, int planes,
+                    int thread, void *scratch)
 {
     const Conv *c = o->priv;
 
 #if MGV_AMX
     if (o->dev->amx) {
-        memset(padded + 3 * plane, 0, MGV_AMX_BYTES); // multiplied by zeros, behind the last pixel
-        amx_plane(o, p, padded, plane, y, rows);
+        memset(padded + (planes + 2) * plane, 0, MGV_AMX_BYTES); // multiplied by zeros, behind the last pixel
+        amx_planes(o, p, padded, plane, y, rows, planes);
         return 0;
     }
 #endif
-    (void)plane;
+    (void)plane, (void)planes;
     return mgv_dnnl_execute(rows < c->band ? p->last : p->whole, thread, padded, p->weights, p->bias, y, scratch);
 }
 
@@ -567,10 +586,11 @@ static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const size_t padded_plane = (size_t)(rows + 2) * (s.w + 2) * s.c * c->element;
     const Product *p = o->beside ? &c->both : &c->one;
     char *scratch = (char *)o->scratch + thread * (c->pad_bytes + c->y_bytes + c->prim_bytes);
-    const int apart = is_apart(o, run->out);
+    const int apart = is_apart(o, run->out), lot = c->together ? planes : 1;
 
     for (int i = 0, from, last = -1; i < planes + 2; i++, last = from) {
-        const int64_t row = (n * s.t + t0 + i - 2) * s.h + first;
+        const int plane = i - 1 - lot; // the first of a lot that is complete
+        const int64_t row = (n * s.t + t0 + plane) * s.h + first;
         char *pad = scratch + i * padded_plane;
         float *y = apart ? (float *)(scratch + c->pad_bytes) : run->out + row * s.w * o->out.c;
         int status;
@@ -580,16 +600,18 @@ static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
             memcpy(pad, pad - padded_plane, padded_plane);
         else
             pad_plane(pad, o, run->in, from < 0 ? -1 : n * s.t + from, first, rows);
-        if (i < 2)
+        if (plane < 0)
             continue;
-        status = convolve(o, p, pad - 2 * padded_plane, padded_plane, y, rows, thread,
+        status = convolve(o, p, scratch + plane * padded_plane, padded_plane, y, rows, lot, thread,
                           scratch + c->pad_bytes + c->y_bytes);
         if (status)
             return status;
-        if (o->beside)
-            conv3d_out_both(o, run, y, row, rows);
-        else
-            conv3d_out(o, run, y, row, rows, thread);
+        for (int k = 0; k < lot; k++, y += (size_t)rows * s.w * p->cout) {
+            if (o->beside)
+                conv3d_out_both(o, run, y, row + k * s.h, rows);
+            else
+                conv3d_out(o, run, y, row + k * s.h, rows, thread);
+        }
     }
     return 0;
 }
