@@ -121,7 +121,7 @@ const Case cases[] = {
     ATT(1, 203, 72, 2, .steep = 8), ATT(1, 37, 16, 1, .steep = 6),
 
     /* so many weights that all planes are multiplied at once, in bands */
-    CONV(1, 3, 5, 7, 141, 140, 3, REFLECT, BIAS), CONV(2, 2, 20, 16, 160, 130, 3, ZERO),
+    CONV(2, 3, 3, 5, 141, 140, 3, REFLECT, BIAS), CONV(1, 2, 9, 16, 151, 130, 3, ZERO),
 };
 const int nb_cases = MGV_ARRAY_LEN(cases);
 
