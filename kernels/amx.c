@@ -39,7 +39,7 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define LANES MGV_LANES
 /** Of weights that are used again and again: a part of second-level cache. */
-#define GROUP_BYTES ((size_t)512 << 10)
+#define GROUP_BYTES ((size_t)256 << 10)
 /** The compiler does not know what tile instructions read. */
 #define FENCE __asm__ volatile("" ::: "memory")
 
