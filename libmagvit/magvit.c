@@ -392,6 +392,8 @@ int magvit_get_info(const MagvitContext *ctx, MagvitInfo *out)
         out->weight_bytes += weights;
         out->work_bytes   += work;
     }
+    for (int i = 0; i < MGV_NB_PLANS; i++)
+        out->macs[i] = mgv_plan_macs(ctx->plan[i]) / ctx->plan[i]->tensors[ctx->plan[i]->ops[0].out].shape.n;
     return 0;
 }
 

@@ -266,6 +266,7 @@ typedef struct MagvitInfo {
      */
     const char *known_pixels;
     int batch;            ///< tiles of a window that may be computed at once
+    double macs[3];       ///< multiply-accumulates of a tile: encoder, a decoding step without guidance, decoder
 } MagvitInfo;
 
 /** A device that a backend can run on. */
@@ -395,7 +396,8 @@ typedef struct MagvitMemory {
     int64_t pictures;     ///< frames that wait for their window, and the one that goes out
     int64_t render;       ///< a window and its conversions; INPAINT with w or h 0: for masks with the worst hole
     int64_t total;        ///< sum of the others
-    uint8_t reserved[32]; ///< zero
+    int tiles;            ///< that a window is made of; of a moving input, most
+    uint8_t reserved[28]; ///< zero
 } MagvitMemory;
 
 /** Geometry and timing of the frames that a session gives out. */

@@ -148,7 +148,7 @@ int mgv_memory_need(MagvitMemory *m, const MagvitParams *p, const MgvSynth *s, c
 {
     const int region = p->task == MAGVIT_TASK_INPAINT || p->task == MAGVIT_TASK_OUTPAINT;
     int64_t picture = picture_bytes(&p->format, o->width, o->height);
-    int tiles, ret;
+    int ret;
 
     memset(m, 0, sizeof(*m));
     m->model    = s->memory;
@@ -157,7 +157,7 @@ int mgv_memory_need(MagvitMemory *m, const MagvitParams *p, const MgvSynth *s, c
         m->pictures += (int64_t)o->width * o->height * (ring + (p->feather ? 6 : 0)); // masks, shares of the feather
     if (p->task == MAGVIT_TASK_INPAINT && p->overlap)
         m->pictures += mgv_drift_bytes(&p->format, o->width, o->height, mgv_params_hole(p));
-    RET(render_bytes(p, s, o, src, &m->render, &tiles));
+    RET(render_bytes(p, s, o, src, &m->render, &m->tiles));
     m->render *= 1 + p->ahead;
     m->total = m->model + m->pictures + m->render;
     return 0;

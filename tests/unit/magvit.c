@@ -331,6 +331,7 @@ static void test_fast(void)
             CU_ASSERT_EQUAL(magvit_session_memory(ctx, &p, &fast), 0);
             CU_ASSERT_EQUAL(!memcmp(a, b, (size_t)frames[task] * SIZE), steps == 2);
             CU_ASSERT(fast.total > plain.total);
+            CU_ASSERT(plain.tiles >= 1 && fast.tiles == plain.tiles);
             p.fast  = 0;
             CU_ASSERT_EQUAL(run(ctx, &p, b), frames[task]);
             CU_ASSERT_EQUAL(memcmp(a, b, (size_t)frames[task] * SIZE), 0);
@@ -465,6 +466,7 @@ static void test_describe_only(void)
     CU_ASSERT_STRING_EQUAL(a.sha256, "");
     CU_ASSERT(a.tasks == b.tasks && a.parameters == b.parameters && !memcmp(a.window, b.window, sizeof(a.window)));
     CU_ASSERT(!a.weight_bytes && b.weight_bytes);
+    CU_ASSERT(a.macs[0] > 0 && a.macs[1] > 0 && a.macs[2] > a.macs[0] && !memcmp(a.macs, b.macs, sizeof(a.macs)));
     unit_log_reset();
     CU_ASSERT_EQUAL(magvit_session_open(&ses, ctx, &p), MAGVIT_ERR(EINVAL));
     CU_ASSERT_PTR_NULL(ses);
