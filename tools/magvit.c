@@ -30,9 +30,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "libmagvit/magvit.h"
+#include "tools/bench.h"
 #include "tools/scene.h"
 #include "tools/tokens.h"
 #include "tools/y4m.h"
@@ -90,7 +90,10 @@ static const char help_text[] =
     "  --motion N                interp: 0: start from blends, not from frames that follow motion [1]\n"
     "  --known-pixels N          0: hide the given pixels from a decoder that sees them [1]\n"
     "  --max-memory N            refuse to start if more MiB would be needed, 0 = no limit [0]\n"
-    "  --fallback NAME           for frames that cannot be made: error, copy or blend [error]\n";
+    "  --fallback NAME           for frames that cannot be made: error, copy or blend [error]\n"
+    "options of bench, beside those of run:\n"
+    "  --seconds N               leave out what would not end in time, with a line for each [all runs]\n"
+    "  --gflops N                what the device does at best, to know so from the start [unknown]\n";
 
 /* Long options without a letter. */
 enum {
@@ -98,6 +101,7 @@ enum {
     OPT_FPS, OPT_FRAMES, OPT_COND_FRAMES, OPT_CLASS, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_SCHEDULE, OPT_TEMPERATURE,
     OPT_CHOICE, OPT_TOP_K, OPT_TOP_P, OPT_GUIDANCE, OPT_FAST, OPT_SEED, OPT_SCALE, OPT_TILE_OVERLAP, OPT_OVERLAP, OPT_KNOWN,
     OPT_MOTION, OPT_AHEAD, OPT_MODE, OPT_SCD, OPT_SCD_THRESHOLD, OPT_DUP_THRESHOLD, OPT_MAX_MEMORY, OPT_FALLBACK,
+    OPT_SECONDS, OPT_GFLOPS,
     OPT_DEVICES, OPT_HELP
 };
 
@@ -121,6 +125,7 @@ static const struct option long_options[] = {
     { "mode", 1, NULL, OPT_MODE },               { "scd", 1, NULL, OPT_SCD },
     { "scd-threshold", 1, NULL, OPT_SCD_THRESHOLD }, { "dup-threshold", 1, NULL, OPT_DUP_THRESHOLD },
     { "max-memory", 1, NULL, OPT_MAX_MEMORY },   { "fallback", 1, NULL, OPT_FALLBACK },
+    { "seconds", 1, NULL, OPT_SECONDS },         { "gflops", 1, NULL, OPT_GFLOPS },
     { "devices", 0, NULL, OPT_DEVICES },         { "help", 0, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 }
 };
@@ -133,6 +138,7 @@ typedef struct Options {
     int scd;                /* detect scene changes */
     double scd_threshold;
     int devices; /* list them */
+    double seconds, gflops; /* of bench */
     char **args; /* what is left, NULL-terminated */
     int nb_args;
 } Options;
@@ -252,6 +258,8 @@ static void set_option(Options *o, int opt, const char *v)
     case OPT_DUP_THRESHOLD: p->dup_threshold = parse_range("--dup-threshold", v, 0, 100); break;
     case OPT_MAX_MEMORY:   p->max_memory = o->settings.max_memory = parse_int("--max-memory", v, 0, INT64_MAX >> 20) * (1 << 20); break;
     case OPT_FALLBACK:     p->fallback = parse_name("--fallback", v, fallbacks); break;
+    case OPT_SECONDS:      o->seconds = parse_range("--seconds", v, 1, 1e6); break;
+    case OPT_GFLOPS:       o->gflops  = parse_range("--gflops", v, 0, 1e9); break;
     case OPT_DEVICES:      o->devices = 1; break;
     case OPT_HELP:         fputs(help_text, stdout); exit(EXIT_SUCCESS);
     default:               usage("unknown option");
@@ -277,14 +285,6 @@ static void need_args(const Options *o, int n, const char *what)
 {
     if (o->nb_args != n)
         usage("expected %s", what);
-}
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
 /* ---- info ---- */
@@ -323,6 +323,7 @@ static int cmd_info(int argc, char **argv)
     printf("window      %d frames of %dx%d, %dx%dx%d tokens of %d codes\n", i.window[0], i.window[2], i.window[1],
            i.latent[0], i.latent[1], i.latent[2], i.nb_codes);
     printf("decoder     known pixels: %s\n", i.known_pixels);
+    printf("products    %.3g GMAC to encode, %.3g a step, %.3g to decode\n", i.macs[0] * 1e-9, i.macs[1] * 1e-9, i.macs[2] * 1e-9);
     printf("steps       %d\ntasks      ", i.steps);
     for (int t = 0; t < MAGVIT_TASK_NB; t++)
         if (i.tasks >> t & 1)
@@ -491,201 +492,20 @@ static int cmd_run(int argc, char **argv)
 
 /* ---- bench ---- */
 
-enum { BENCH_RUNS = 5, BENCH_WINDOWS = 3 };
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void bench_row(const char *name, double *t, int frames)
-{
-    qsort(t, BENCH_RUNS, sizeof(*t), by_value);
-    printf("%-10s %10.1f ms   %9.1f .. %.1f %14.2f\n", name, 1e3 * t[BENCH_RUNS / 2], 1e3 * t[0],
-           1e3 * t[BENCH_RUNS - 1], frames / t[BENCH_RUNS / 2]);
-}
-
-/* What a stream of FI took. */
-typedef struct Streamed {
-    double seconds;
-    int frames, windows; /* that came out, that were computed */
-} Streamed;
-
-/* Frames of a moving pattern through a session: windows windows of them, but for the frames held at the end. */
-static int bench_stream(MagvitContext *ctx, const MagvitInfo *info, const MagvitParams *params, int windows, Streamed *out)
-{
-    const int w = params->width, h = params->height;
-    const size_t size = (size_t)w * h;
-    MagvitSession *s = NULL;
-    MagvitFrame in = { .duration = 1, .color = { 6, 1, 1 } }, f = { .pts = 0 };
-    uint8_t *pixels = calloc(size, 3);
-    int gaps = (info->window[0] - 1) / params->factor, sent = 0, ret = pixels ? 0 : MAGVIT_ERR(ENOMEM);
-    int64_t last = -1;
-
-    /* planes of the input are one, those of the output lie behind it */
-    *out = (Streamed){ 0 };
-    if (ret >= 0)
-        ret = magvit_session_open(&s, ctx, params);
-    for (int i = 0; i < 3; i++) {
-        in.data[i]   = pixels;
-        f.data[i]    = pixels + size * (1 + !!i) + (i == 2 ? size / 2 : 0);
-        in.stride[i] = f.stride[i] = i ? (w + 1) / 2 : w;
-    }
-    out->seconds = now();
-    while (ret >= 0 && (ret = magvit_receive_frame(s, &f)) != MAGVIT_ERROR_EOF) {
-        if (ret == 0) {
-            out->frames++;
-            out->windows += f.window > last;
-            last = f.window > last ? f.window : last;
-        } else if (ret == MAGVIT_ERR(EAGAIN)) {
-            for (size_t k = 0; k < size; k++)
-                pixels[k] = (uint8_t)(16 + (k * 7 + sent * 13) % 219);
-            in.pts = sent;
-            ret = magvit_send_frame(s, sent++ > windows * gaps ? NULL : &in);
-        }
-    }
-    out->seconds = now() - out->seconds;
-    magvit_session_close(&s);
-    free(pixels);
-    return ret == MAGVIT_ERROR_EOF ? 0 : ret;
-}
-
-static MagvitParams bench_params(const MagvitInfo *info, const MagvitParams *like, int width, int height, int steps)
-{
-    MagvitParams p = *like;
-
-    p.format     = (MagvitFormat){ MAGVIT_MODEL_YUV, 8, 0, 1, 1, 0 };
-    p.width      = width;
-    p.height     = height;
-    p.time_base  = (MagvitRational){ 1, 25 };
-    p.frame_rate = (MagvitRational){ 25, 1 };
-    p.factor     = info->window[0] - 1 < 15 ? info->window[0] - 1 : 15;
-    p.steps      = steps;
-    return p;
-}
-
-/* One window of FI: its first and last frame are known, the frames between are made. */
-static int bench_window(MagvitContext *ctx, const MagvitInfo *info, const MagvitParams *like, int steps, double *seconds)
-{
-    MagvitParams p = bench_params(info, like, info->window[2], info->window[1], steps);
-    Streamed t;
-    int ret;
-
-    p.format = (MagvitFormat){ MAGVIT_MODEL_GRAY, 8, 0, 0, 0, 0 };
-    ret = bench_stream(ctx, info, &p, 1, &t);
-
-    *seconds = t.seconds;
-    return ret;
-}
-
-/* So many that batches of them go round a few times. */
-static int bench_windows(const MagvitInfo *info, const MagvitParams *p)
-{
-    const int together = info->batch > 1 ? 2 * (p->ahead < 0 ? 8 : p->ahead + 1) : 0;
-
-    return together > BENCH_WINDOWS ? together : BENCH_WINDOWS;
-}
-
-/* Streams of frames of some size, after a window that warms up. */
-static int bench_sizes(MagvitContext *ctx, const MagvitInfo *info, const Options *o)
-{
-    int ret = 0;
-
-    for (int i = 0; i < o->nb_args && ret >= 0; i++) {
-        MagvitParams p;
-        Streamed t;
-        int w, h, end = 0;
-
-        if (sscanf(o->args[i], "%dx%d%n", &w, &h, &end) != 2 || o->args[i][end] || w < 1 || h < 1 || w > 32768 || h > 32768)
-            usage("size is \"%s\", expected WIDTHxHEIGHT", o->args[i]);
-        p = bench_params(info, &o->params, w, h, o->params.steps);
-        ret = bench_stream(ctx, info, &p, 1, &t);
-        if (ret >= 0)
-            ret = bench_stream(ctx, info, &p, bench_windows(info, &p), &t);
-        if (ret >= 0)
-            printf("%-10s %10.1f ms a window, batch %d %31.2f\n", o->args[i], 1e3 * t.seconds / t.windows, info->batch,
-                   t.frames / t.seconds);
-        fflush(stdout);
-    }
-    return ret;
-}
-
-/** Most memory this program held, in MiB; 0 where Linux does not tell. getrusage() counts what was before exec, too. */
-static double peak_memory(void)
-{
-    FILE *f = fopen("/proc/self/status", "r");
-    char line[128];
-    double kib = 0;
-
-    while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "VmHWM: %lf kB", &kib) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kib / 1024;
-}
-
-static int bench_stages(MagvitContext *ctx, const MagvitInfo *info, const Options *o, double open_seconds)
-{
-    const size_t pixels = (size_t)info->window[0] * info->window[1] * info->window[2] * 3;
-    float *clip = malloc(pixels * sizeof(*clip));
-    int32_t *codes = malloc((size_t)info->latent[0] * info->latent[1] * info->latent[2] * sizeof(*codes));
-    const int steps = o->params.steps ? o->params.steps : info->steps;
-    double enc[BENCH_RUNS], dec[BENCH_RUNS], win[BENCH_RUNS], step[BENCH_RUNS], one = 0;
-    int ret = clip && codes ? 0 : MAGVIT_ERR(ENOMEM);
-
-    for (size_t i = 0; i < pixels && ret >= 0; i++)
-        clip[i] = (float)(i * 7 % 256) / 255;
-    for (int r = -1; r < BENCH_RUNS && ret >= 0; r++) { /* the first run warms up */
-        const int k = r < 0 ? 0 : r;
-        const double t0 = now();
-        ret = magvit_encode(ctx, clip, codes);
-        enc[k] = now() - t0;
-        if (ret >= 0)
-            ret = magvit_decode(ctx, codes, clip);
-        dec[k] = now() - t0 - enc[k];
-        if (ret >= 0)
-            ret = bench_window(ctx, info, &o->params, steps, &win[k]);
-        if (ret >= 0)
-            ret = bench_window(ctx, info, &o->params, 1, &one);
-        step[k] = steps > 1 ? (win[k] - one) / (steps - 1) : win[k] - enc[k] - dec[k];
-    }
-    if (ret >= 0) {
-        printf("%s, %s, %s\n", info->name, info->backend, info->device);
-        printf("%-10s %13s   %18s %14s\n", "stage", "median", "min .. max", "frames/s");
-        printf("%-10s %10.1f ms\n", "open", 1e3 * open_seconds);
-        bench_row("encode", enc, info->window[0]);
-        bench_row("step", step, info->window[0]);
-        bench_row("decode", dec, info->window[0]);
-        bench_row("window", win, info->window[0]);
-        if (peak_memory() > 0)
-            printf("%-10s %10.1f MiB at most\n", "memory", peak_memory());
-    }
-    free(clip);
-    free(codes);
-    return ret;
-}
-
 static int cmd_bench(int argc, char **argv)
 {
     Options o;
-    MagvitContext *ctx;
-    MagvitInfo info;
-    double start;
-    int ret;
+    Bench b;
 
     parse_options(&o, argc, argv, MAGVIT_TASK_INTERP);
-    start = now();
-    if ((ret = magvit_open(&ctx, &o.settings)) < 0)
-        return ret;
-    start = now() - start;
-    magvit_get_info(ctx, &info);
-    ret = bench_stages(ctx, &info, &o, start);
-    if (ret >= 0)
-        ret = bench_sizes(ctx, &info, &o);
-    magvit_close(&ctx);
-    return ret;
+    for (int i = 0; i < o.nb_args; i++) {
+        int w, h, end = 0;
+
+        if (sscanf(o.args[i], "%dx%d%n", &w, &h, &end) != 2 || o.args[i][end] || w < 1 || h < 1 || w > 32768 || h > 32768)
+            usage("size is \"%s\", expected WIDTHxHEIGHT", o.args[i]);
+    }
+    b = (Bench){ .settings = &o.settings, .params = &o.params, .sizes = o.args, .seconds = o.seconds, .gflops = o.gflops };
+    return bench_run(&b);
 }
 
 int main(int argc, char **argv)

@@ -40,6 +40,21 @@ END
     done
 }
 
+# a bench has the same rows with and without a limit; those that a slow device has no time for say so
+test_tool_bench() {
+    bench() { "$MAGVIT" bench --quiet --model $tiny --backend cpu --threads 1 "$@" 32x24 64x48; }
+    "$MAGVIT" info --quiet --model $tiny --backend cpu > /dev/null 2>&1 || skip "no cpu backend" || return
+    bench > "$tmp/all" && bench --seconds 300 > "$tmp/in-time" && bench --seconds 50 --gflops 0.0001 > "$tmp/slow" ||
+        note "exit status not 0" || return 1
+    for rows in all in-time slow; do
+        cut -d ' ' -f 1 "$tmp/$rows" > "$tmp/$rows-names"
+        same "$rows" "$tmp/all-names" "$tmp/$rows-names" || return 1
+    done
+    grep 'skipped: expected [0-9.]* s, limit [0-9.]* s' "$tmp/slow" > "$tmp/skipped"
+    count "skipped" 6 "$tmp/skipped" || return 1
+    if grep skipped "$tmp/all" "$tmp/in-time"; then note "skipped in time"; return 1; fi
+}
+
 # what auto takes, by instructions that oneDNN may use: less of them than there are
 test_tool_precision() {
     # device ISA PRECISION: as the tool describes it; empty if the precision is refused
