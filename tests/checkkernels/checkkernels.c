@@ -44,49 +44,24 @@
 #include "tests/checkkernels/checkkernels.h"
 
 #define EXIT_SKIP 77
-#define MAX_BACKENDS 8
 /** More than a small machine has, so that shares are uneven. */
 #define MANY_THREADS 3
-#define BENCH_SECONDS 0.7
-#define MAX_RUNS 10000
+#define PROFILE_SECONDS 5 ///< a stage of a model
 
 typedef struct Options {
     const char *backend, *op;
     const char *model, *precision;
-    double seconds;
     int bench, ceiling, list, verbose;
     int threads; ///< for timing; 0: one a core
+    double seconds; ///< for timing; 0: as it comes
     uint64_t seed;
 } Options;
 
-/** A backend at a precision that is checked: its devices differ in the number of threads. */
-typedef struct Subject {
-    const MgvBackend *b;
-    const char *name;
-    enum MagvitPrecision precision;
-    MgvDevice *dev[2];
-    int nb_devs;
-} Subject;
-
 static Options opt;
 const MagvitLogger logger = { mgv_log_stderr, NULL, MAGVIT_LOG_WARNING };
-static int passed, failed;
+int passed, failed;
 
 /* ---- running a case ---- */
-
-/** What the tap needs to look at the memory around an output. */
-typedef struct Watch {
-    uint8_t *arena;    ///< NULL: not known yet
-    uint8_t *snapshot; ///< before the op
-    int64_t touched;   ///< first byte outside of the output that changed, -1: none
-} Watch;
-
-typedef struct Run {
-    MgvPlan *plan;
-    MgvExec *exec;
-    MgvT in[MGV_MAX_IN], out, before, behind;
-    Watch watch;
-} Run;
 
 static int watch_tap(void *opaque, const MgvPlan *plan, int op, const void *data)
 {
@@ -137,7 +112,7 @@ fail:
     return ret;
 }
 
-static int run_open(Run *r, const Case *c, const Data *d, const MgvBackend *b, MgvDevice *dev, int times)
+int run_open(Run *r, const Case *c, const Data *d, const MgvBackend *b, MgvDevice *dev, int times)
 {
     int ret;
 
@@ -151,7 +126,7 @@ fail:
     return ret;
 }
 
-static void run_close(Run *r, const MgvBackend *b)
+void run_close(Run *r, const MgvBackend *b)
 {
     b->free(&r->exec);
     mgv_plan_free(&r->plan);
@@ -318,7 +293,7 @@ static Verdict compare(const Case *c, const Data *d, const void *want, const voi
     return compare_floats(want, got, n, MGV_MIN(row, n), limit, floor);
 }
 
-static void fail_line(const char *backend, const char *line, const char *fill, const char *why)
+void fail_line(const char *backend, const char *line, const char *fill, const char *why)
 {
     printf("FAIL %-6s %s, %s: %s\n", backend, line, fill, why);
     failed++;
@@ -404,9 +379,9 @@ static void check_subject(const Case *c, const Data *d, const Subject *s, const 
     mgv_freep(&first);
 }
 
-static int op_wanted(const Case *c)
+int op_wanted(const char *name)
 {
-    return !opt.op || !fnmatch(opt.op, mgv_op_name(c->op), 0);
+    return !opt.op || !fnmatch(opt.op, name, 0);
 }
 
 static void check_known(const Subject *s, int nb)
@@ -416,7 +391,7 @@ static void check_known(const Subject *s, int nb)
         const void *want = k->want_ids ? (const void *)k->want_ids : k->want;
         Data d;
 
-        if (!op_wanted(&k->c))
+        if (!op_wanted(mgv_op_name(k->c.op)))
             continue;
         data_init_known(k, &d);
         for (int j = 0; j < nb; j++)
@@ -437,7 +412,7 @@ static void check_random(const Subject *s, int nb, const Subject *ref, enum Magv
     for (int i = 0; i < nb_cases; i++) {
         Case c = cases[i];
 
-        if (!op_wanted(&c) || (precision != MAGVIT_PRECISION_F32 && !is_product(&c)))
+        if (!op_wanted(mgv_op_name(c.op)) || (precision != MAGVIT_PRECISION_F32 && !is_product(&c)))
             continue;
         for (int fill = 0; fill < FILL_NB; fill++) {
             int64_t touched;
@@ -460,158 +435,6 @@ static void check_random(const Subject *s, int nb, const Subject *ref, enum Magv
             data_uninit(&d);
         }
     }
-}
-
-/* ---- timing ---- */
-
-typedef struct Times {
-    double best, median, spread; ///< seconds; spread: half the range of the middle half
-} Times;
-
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-/** Seconds of a run, which the next one waits for where runs are asynchronous. */
-static int time_runs(Times *t, const MgvBackend *b, MgvExec *exec)
-{
-    static double times[MAX_RUNS];
-    double begin;
-    int n = 0, ret;
-
-    RET(b->run(exec));
-    for (begin = mgv_time(); n < MAX_RUNS && (n < 3 || mgv_time() - begin < BENCH_SECONDS); n++) {
-        const double start = mgv_time();
-
-        RET(b->run(exec));
-        times[n] = mgv_time() - start;
-    }
-    qsort(times, n, sizeof(*times), compare_doubles);
-    t->best = times[0];
-    t->median = times[n / 2];
-    t->spread = (times[n * 3 / 4] - times[n / 4]) / 2;
-fail:
-    return ret;
-}
-
-/** On a device what inputs and outputs take on the bus does not count: the op is timed once and five times in a plan. */
-static int time_case(Times *t, double *flops, double *bytes, const Case *c, const Data *d, const MgvBackend *b,
-                     MgvDevice *dev)
-{
-    const int more = 4;
-    Times once;
-    Run r;
-    int ret;
-
-    RET(run_open(&r, c, d, b, dev, 1));
-    RET(time_runs(t, b, r.exec));
-    *flops = 2 * r.plan->ops[0].macs;
-    *bytes = r.plan->tensors[r.out].size;
-    for (int i = 0; i < case_nb_inputs(c); i++)
-        *bytes += r.plan->tensors[r.in[i]].size;
-    if (b->limit) {
-        once = *t;
-        run_close(&r, b);
-        RET(run_open(&r, c, d, b, dev, 1 + more));
-        RET(time_runs(t, b, r.exec));
-        t->median = MGV_MAX(t->median - once.median, 1e-9) / more;
-        t->best   = MGV_MAX(t->best - once.best, 1e-9) / more;
-        t->spread = (t->spread + once.spread) / more;
-    }
-fail:
-    run_close(&r, b);
-    return ret;
-}
-
-/** Seconds of a plan whose input (up) or output is large, and of writing and reading them. */
-static int time_transfer(double *run, double *write, double *read, int up, const MgvBackend *b, MgvDevice *dev)
-{
-    const MgvShape large = { 1, 1, 1024, 1024, 16 }, small = { 1, 1, 512, 512, 16 };
-    float *data = need(mgv_calloc(mgv_shape_elements(large), sizeof(*data)));
-    MgvPlan *p = NULL;
-    MgvExec *exec = NULL;
-    Times t;
-    MgvT x, y;
-    int ret;
-
-    RET(mgv_plan_alloc(&p, "transfer", NULL, &logger));
-    x = mgv_plan_input(p, "x", up ? large : small, MGV_F32);
-    y = up ? mgv_pool(p, "y", x, 1, 2, 2) : mgv_upsample(p, "y", x, 1, 2, 2);
-    mgv_plan_output(p, "y", y);
-    RET(mgv_plan_finish(p));
-    RET(b->compile(&exec, dev, p));
-    *write = mgv_time();
-    RET(b->write(exec, x, data, p->tensors[x].size));
-    *write = mgv_time() - *write;
-    RET(time_runs(&t, b, exec));
-    *run = t.median;
-    RET(b->write(exec, x, data, p->tensors[x].size)); // waits
-    *read = mgv_time();
-    RET(b->read(exec, y, data, p->tensors[y].size));
-    *read = mgv_time() - *read;
-fail:
-    if (exec)
-        b->free(&exec);
-    mgv_plan_free(&p);
-    mgv_freep(&data);
-    return ret;
-}
-
-/** The bus: 64 MiB one way and 16 the other, then the other way round, with an op between that hardly counts. */
-static void bench_transfer(const Subject *s)
-{
-    double run[2], write[2], read[2], up, down;
-
-    if (!s->b->limit || (opt.op && fnmatch(opt.op, "transfer", 0)))
-        return;
-    if (time_transfer(&run[0], &write[0], &read[0], 1, s->b, s->dev[0]) < 0 ||
-        time_transfer(&run[1], &write[1], &read[1], 0, s->b, s->dev[0]) < 0) {
-        fail_line(s->name, "transfer", "timing", "error");
-        return;
-    }
-    up   = (4 * run[0] - run[1]) / 15;  // of 16 MiB
-    down = (4 * run[1] - run[0]) / 15;
-    printf("transfer of 64 MiB\n  %-6s up %.3f ms %.1f GB/s, down %.3f ms %.1f GB/s, to and from the mapped memory %.3f ms, "
-           "%.3f ms\n", s->name, 4e3 * up, 0.016777216 / up, 4e3 * down, 0.016777216 / down, 1e3 * write[0], 1e3 * read[1]);
-}
-
-static void bench(const Subject *s, int nb, const Subject *ref)
-{
-    for (int i = 0; i < nb_bench_cases; i++) {
-        Case c = bench_cases[i];
-        double flops, bytes;
-        char line[256];
-        Times base;
-        Data d;
-
-        if (!op_wanted(&c))
-            continue;
-        c.fill = FILL_NORMAL;
-        data_init(&c, &d, opt.seed + i, MAGVIT_PRECISION_F32);
-        case_print(&c, line, sizeof(line));
-        printf("%s\n", line);
-        if (time_case(&base, &flops, &bytes, &c, &d, ref->b, ref->dev[0]) < 0)
-            base.median = 0;
-        for (int j = 0; j < nb; j++) {
-            Times t = base;
-
-            if (s[j].b != ref->b && time_case(&t, &flops, &bytes, &c, &d, s[j].b, s[j].dev[0]) < 0) {
-                fail_line(s[j].name, line, "timing", "error");
-                continue;
-            }
-            printf("  %-6s %10.3f ms +- %4.1f %%, best %10.3f ms %9.1f GFLOP/s %7.1f GB/s %8.1f x ref\n",
-                   s[j].name, t.median * 1e3, 100 * t.spread / t.median, t.best * 1e3, flops / t.median * 1e-9, bytes / t.median * 1e-9,
-                   base.median / t.median);
-            passed++;
-        }
-        fflush(stdout);
-        data_uninit(&d);
-    }
-    for (int j = 0; j < nb; j++)
-        bench_transfer(&s[j]);
 }
 
 /* ---- command line ---- */
@@ -687,7 +510,7 @@ static void list(void)
     for (int i = 0; i < nb_cases; i++) {
         char line[256];
 
-        if (!op_wanted(&cases[i]))
+        if (!op_wanted(mgv_op_name(cases[i].op)))
             continue;
         case_print(&cases[i], line, sizeof(line));
         printf("%s\n", line);
@@ -696,8 +519,8 @@ static void list(void)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: checkkernels [--backend=NAME] [--op=GLOB] [--bench | --ceiling] [--threads=N] [--list] [--verbose]"
-                    " [SEED]\n"
+    fprintf(stderr, "usage: checkkernels [--backend=NAME] [--op=GLOB] [--bench [--seconds=N] | --ceiling] [--threads=N]"
+                    " [--list] [--verbose] [SEED]\n"
                     "       checkkernels --model=FILE [--precision=NAME] [--seconds=S] [--threads=N] [--verbose]\n");
     return 2;
 }
@@ -705,7 +528,6 @@ static int usage(void)
 static int parse(int argc, char **argv)
 {
     opt.seed = 1;
-    opt.seconds = 5;
     for (int i = 1; i < argc; i++) {
         char *end = argv[i];
 
@@ -715,14 +537,14 @@ static int parse(int argc, char **argv)
             opt.op = argv[i] + 5;
         else if (!strncmp(argv[i], "--threads=", 10))
             opt.threads = atoi(argv[i] + 10);
+        else if (!strncmp(argv[i], "--seconds=", 10))
+            opt.seconds = atof(argv[i] + 10);
         else if (!strcmp(argv[i], "--bench"))
             opt.bench = 1;
         else if (!strncmp(argv[i], "--model=", 8))
             opt.model = argv[i] + 8;
         else if (!strncmp(argv[i], "--precision=", 12))
             opt.precision = argv[i] + 12;
-        else if (!strncmp(argv[i], "--seconds=", 10))
-            opt.seconds = atof(argv[i] + 10);
         else if (!strcmp(argv[i], "--ceiling"))
             opt.ceiling = 1;
         else if (!strcmp(argv[i], "--list"))
@@ -749,7 +571,8 @@ int main(int argc, char **argv)
     if (opt.ceiling)
         return print_ceiling(opt.threads) < 0;
     if (opt.model)
-        return print_profile(opt.model, opt.precision, opt.threads, opt.seconds, opt.verbose) < 0;
+        return print_profile(opt.model, opt.precision, opt.threads, opt.seconds ? opt.seconds : PROFILE_SECONDS,
+                             opt.verbose) < 0;
     printf("seed %" PRIu64 "\n", opt.seed);
     for (int i = 0; mgv_backends[i]; i++) {
         if (opt.backend && strcmp(opt.backend, mgv_backends[i]->name))
@@ -774,7 +597,7 @@ int main(int argc, char **argv)
     if (open_subject(&ref, &mgv_backend_ref, MAGVIT_PRECISION_F32, MATRICES_NONE) < 0)
         return 1;
     if (opt.bench) {
-        bench(subjects, nb, &ref);
+        time_kernels(subjects, nb, &ref, opt.seed, opt.seconds);
     } else {
         check_known(subjects, nb);
         for (int p = MAGVIT_PRECISION_F32; p <= MAGVIT_PRECISION_F16; p++)

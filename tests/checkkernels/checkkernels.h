@@ -25,6 +25,7 @@
 #ifndef MAGVIT_CHECKKERNELS_H
 #define MAGVIT_CHECKKERNELS_H
 
+#include "libmagvit/backend.h"
 #include "libmagvit/plan.h"
 
 enum Fill {
@@ -104,6 +105,47 @@ typedef struct Data {
 void data_init(const Case *c, Data *d, uint64_t seed, enum MagvitPrecision precision);
 void data_init_known(const Known *k, Data *d);
 void data_uninit(Data *d);
+
+/* ---- checkkernels.c ---- */
+
+#define MAX_BACKENDS 8 ///< each at each precision
+
+/** A backend at a precision that is checked: its devices differ in the number of threads. */
+typedef struct Subject {
+    const MgvBackend *b;
+    const char *name;
+    enum MagvitPrecision precision;
+    MgvDevice *dev[2];
+    int nb_devs;
+} Subject;
+
+/** What the tap needs to look at the memory around an output. */
+typedef struct Watch {
+    uint8_t *arena;    ///< NULL: not known yet
+    uint8_t *snapshot; ///< before the op
+    int64_t touched;   ///< first byte outside of the output that changed, -1: none
+} Watch;
+
+typedef struct Run {
+    MgvPlan *plan;
+    MgvExec *exec;
+    MgvT in[MGV_MAX_IN], out, before, behind;
+    Watch watch;
+} Run;
+
+extern int passed, failed;
+
+/** A plan of the case, its op as often as asked for, compiled and with inputs. To be closed in any case. */
+int run_open(Run *r, const Case *c, const Data *d, const MgvBackend *b, MgvDevice *dev, int times);
+void run_close(Run *r, const MgvBackend *b);
+/** Did the command line ask for the op? */
+int op_wanted(const char *name);
+void fail_line(const char *backend, const char *line, const char *fill, const char *why);
+
+/* ---- timing.c ---- */
+
+/** Time the bench cases, with a limit those first that take least, and leave out those for which time is too short. */
+void time_kernels(const Subject *s, int nb, const Subject *ref, uint64_t seed, double seconds);
 
 /** Is the op a matrix product, a convolution or attention? */
 int is_product(const Case *c);
