@@ -6,13 +6,17 @@
 hw() { ff -init_hw_device vulkan=vk:0 -filter_hw_device vk "$@"; }
 
 needs_hw() {
-    hw -f lavfi -i "$(source 32x32 5 2 nv12)" -vf hwupload,hwdownload,format=nv12 -f null - > /dev/null 2>&1 ||
-        skip "this ffmpeg has no frames in Vulkan's memory, or there is no driver"
+    hw -f lavfi -i "$(source 32x32 5 2 nv12)" -vf hwupload,hwdownload,format=nv12 -f null - > /dev/null 2> "$tmp/err" ||
+        skip "this ffmpeg has no frames in Vulkan's memory, or no driver that serves it: $(head -n 1 "$tmp/err")"
 }
 
-# Before FFmpeg 8.1 hwupload lets go of a frame that the device may still read: loop keeps them all.
-keep="loop=1:99,nullsink"
-upload="split[up][kept];[kept]$keep;[up]hwupload"
+# uploaded SOURCE FILTERS OUTPUT...: frames on the device through filters. Before FFmpeg 8.1 hwupload lets go of a frame that
+# the device may still read: reverse keeps them all. It needs an output of its own, as 7.1 aborts where frames of it go nowhere.
+keep="split[up][kept];[kept]reverse[kept]"
+uploaded() {
+    from=$1 filters=$2; shift 2
+    hw -f lavfi -i "$from" -filter_complex "$keep;[up]hwupload,$filters[o]" -map "[o]" "$@" -map "[kept]" -f null -
+}
 
 # said FILE: what metadata says of the frames, in which order depends on the graph
 said() { sed 's/^frame:[0-9]* *//' "$1" | sort; }
@@ -22,7 +26,7 @@ same_as_software() { # FORMAT PLANAR FILTER
     src=$(source 33x25 5 6 "$1")
     ff -f lavfi -i "$src" -vf "format=$2,$3,format=$1,metadata=print:file=$tmp/said" -fps_mode passthrough \
         -f framemd5 "$tmp/software" && said "$tmp/said" > "$tmp/said-software" &&
-    hw -f lavfi -i "$src" -vf "$upload,$3,hwdownload,format=$1,metadata=print:file=$tmp/said" -fps_mode passthrough \
+    uploaded "$src" "$3,hwdownload,format=$1,metadata=print:file=$tmp/said" -fps_mode passthrough \
         -f framemd5 "$tmp/hardware" && said "$tmp/said" > "$tmp/said-hardware" || note "$1 $3" || return 1
     same "$1 $3" "$tmp/software" "$tmp/hardware" || return 1
     cmp -s "$tmp/said-software" "$tmp/said-hardware" || note "$1 $3: other metadata"
@@ -45,7 +49,7 @@ END
     done
     # known samples are those of the source
     ff -f lavfi -i "$(source 33x25 5 6 nv12)" -f framemd5 "$tmp/md5" && sed -n 's/^0,.*, *//p' "$tmp/md5" > "$tmp/in" || return 1
-    hw -f lavfi -i "$(source 33x25 5 6 nv12)" -vf "$upload,magvit_interp=factor=2:$opts,hwdownload,format=nv12" -f framemd5 "$tmp/md5" &&
+    uploaded "$(source 33x25 5 6 nv12)" "magvit_interp=factor=2:$opts,hwdownload,format=nv12" -f framemd5 "$tmp/md5" &&
         sed -n 's/^0,.*, *//p' "$tmp/md5" > "$tmp/out" || return 1
     every 2 "$tmp/out" > "$tmp/known"
     count "nv12" 12 "$tmp/out" && same "known frames" "$tmp/in" "$tmp/known"
@@ -56,11 +60,12 @@ test_hwframes_chain() {
     needs_hw || return
     same_as_software nv12 yuv420p "magvit_outpaint=right=16:$opts,magvit_interp=factor=2:$opts" &&
     same_as_software yuv420p yuv420p "magvit_inpaint=x=8:y=8:w=8:h=8:$opts,magvit_predict=frames=5:$opts" || return 1
-    hw -f lavfi -i "$(source 33x25 5 6 nv12)" -vf "$upload,magvit_interp=factor=2:$opts" -f null - || note "null" || return 1
+    uploaded "$(source 33x25 5 6 nv12)" "magvit_interp=factor=2:$opts" -f null - || note "null" || return 1
     mask="color=white:size=32x24:rate=5,trim=end_frame=6,drawbox=w=20:h=24:color=black:t=fill,format=gray[m]"
-    for graph in "[0]$upload[v];[v][m]magvit_inpaint=mask_input=1:$opts,hwdownload,format=yuv420p" \
-        "[0]format=yuv420p[v];[v][m]magvit_inpaint=mask_input=1:$opts"; do
-        hw -f lavfi -i "$(source 32x24 5 6 yuv420p)" -filter_complex "$mask;$graph[o]" -map "[o]" -f framemd5 "$tmp/md5" || return 1
+    for graph in "hwupload[v];[v][m]magvit_inpaint=mask_input=1:$opts,hwdownload,format=yuv420p" \
+        "format=yuv420p[v];[v][m]magvit_inpaint=mask_input=1:$opts"; do
+        hw -f lavfi -i "$(source 32x24 5 6 yuv420p)" -filter_complex "$mask;[0]$keep;[up]$graph[o]" \
+            -map "[o]" -f framemd5 "$tmp/md5" -map "[kept]" -f null - || return 1
         sed -n 's/^0,.*, *//p' "$tmp/md5" >> "$tmp/both"
     done
     head -n 6 "$tmp/both" > "$tmp/a"; tail -n +7 "$tmp/both" > "$tmp/b"
@@ -79,11 +84,15 @@ test_hwframes_errors() {
     # other samples in mid-stream: all frames before are out, the last one holds
     graph=
     for format in yuv420p nv12; do
-        graph="$graph$(source 32x32 5 5 $format),split[u$format][k$format];[k$format]$keep;[u$format]hwupload,trim=end=99[$format];"
+        graph="$graph$(source 32x32 5 5 $format),split[u$format][k$format];[k$format]reverse[k$format];"
+        graph="$graph[u$format]hwupload,trim=end=99[$format];"
     done
     graph="$graph[yuv420p][nv12]concat,magvit_interp=factor=2:$opts,hwdownload,format=yuv420p[o]"
-    refuses "Frame 5 holds nv12, expected yuv420p" $device -filter_complex "$graph" -map "[o]" || return 1
-    hw -filter_complex "$graph" -map "[o]" -f framemd5 "$tmp/md5" 2> /dev/null
+    kept="-map [kyuv420p] -f null - -map [knv12] -f null -"
+    # shellcheck disable=SC2086
+    refuses "Frame 5 holds nv12, expected yuv420p" $device -filter_complex "$graph" $kept -map "[o]" || return 1
+    # shellcheck disable=SC2086
+    hw -filter_complex "$graph" -map "[o]" -f framemd5 "$tmp/md5" $kept 2> /dev/null
     sed -n 's/^0,.*, *//p' "$tmp/md5" > "$tmp/out"
     count "before other samples" 10 "$tmp/out"
 }
