@@ -318,28 +318,6 @@ static int check_device(MgvDevice *dev, enum MagvitPrecision precision)
     return MAGVIT_ERR(ENOTSUP);
 }
 
-/* A family that computes, one that does nothing else if there is one: windows of others do not wait for it. */
-static int find_family(MgvDevice *dev)
-{
-    VkQueueFamilyProperties list[32];
-    uint32_t nb = MGV_ARRAY_LEN(list);
-    int found = -1;
-
-    dev->f.GetPhysicalDeviceQueueFamilyProperties(dev->physical, &nb, list);
-    for (uint32_t i = 0; i < nb; i++)
-        if (list[i].queueFlags & VK_QUEUE_COMPUTE_BIT && (found < 0 || !(list[i].queueFlags & VK_QUEUE_GRAPHICS_BIT))) {
-            found = (int)i;
-            if (!(list[i].queueFlags & VK_QUEUE_GRAPHICS_BIT))
-                break;
-        }
-    if (found < 0) {
-        mgv_err(dev->log, "vulkan: device %s does not compute", dev->properties.deviceName);
-        return MAGVIT_ERR(ENOTSUP);
-    }
-    dev->family = (uint32_t)found;
-    return 0;
-}
-
 /* ---- cooperative matrices ---- */
 
 #if CONFIG_COOPMAT
@@ -443,12 +421,19 @@ static void find_coopmat(MgvDevice *dev)
 
 static int create_device(MgvDevice *dev)
 {
-    const float priority = 1;
-    const VkDeviceQueueCreateInfo queue = {
-        .sType            = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-        .queueFamilyIndex = dev->family,
-        .queueCount       = 1,
-        .pQueuePriorities = &priority,
+    const float priorities[] = { 1, 1 };
+    const VkDeviceQueueCreateInfo queues[] = {
+        {
+            .sType            = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+            .queueFamilyIndex = dev->queue.family,
+            .queueCount       = 1,
+            .pQueuePriorities = priorities,
+        }, {
+            .sType            = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+            .queueFamilyIndex = dev->transfer_family,
+            .queueCount       = dev->nb_transfers,
+            .pQueuePriorities = priorities,
+        },
     };
     VkPhysicalDeviceVulkan12Features use = {
         .sType               = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
@@ -464,8 +449,8 @@ static int create_device(MgvDevice *dev)
     VkDeviceCreateInfo info = {
         .sType                = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .pNext                = &use11,
-        .queueCreateInfoCount = 1,
-        .pQueueCreateInfos    = &queue,
+        .queueCreateInfoCount = dev->nb_transfers ? 2 : 1,
+        .pQueueCreateInfos    = queues,
     };
     int ret;
 
@@ -497,7 +482,7 @@ static int create_device(MgvDevice *dev)
         return missing(dev, #name);
     MGV_VK_DEVICE(X)
 #undef X
-    dev->f.GetDeviceQueue(dev->device, dev->family, 0, &dev->queue);
+    RET(mgv_vk_queues_open(dev));
 fail:
     return ret;
 }
@@ -508,8 +493,8 @@ static void vk_close(MgvDevice **out)
 
     if (!dev)
         return;
-    if (dev->device && dev->queue) {
-        mgv_vk_queue_close(dev);
+    if (dev->device && dev->queue.queue) {
+        mgv_vk_queues_close(dev);
         mgv_vk_pipelines_close(dev);
     }
     if (dev->device && dev->f.DestroyDevice)
@@ -522,13 +507,16 @@ static void vk_close(MgvDevice **out)
 
 static void describe(MgvDevice *dev, const Candidate *c)
 {
-    char matrices[80] = "";
+    const int transfers = !!dev->up.queue + !!dev->down.queue;
+    char matrices[80] = "", queues[40] = "";
 
     if (dev->coopmat.m)
         snprintf(matrices, sizeof(matrices), ", cooperative matrices of %ux%ux%u", dev->coopmat.m, dev->coopmat.n,
                  dev->coopmat.k);
-    snprintf(dev->description, sizeof(dev->description), "%s, %s %s, %s%s", c->properties.deviceName,
-             c->driver.driverName, c->driver.driverInfo, dev->half ? "f16" : "f32", matrices);
+    if (transfers)
+        snprintf(queues, sizeof(queues), ", %d transfer queue%s", transfers, transfers > 1 ? "s" : "");
+    snprintf(dev->description, sizeof(dev->description), "%s, %s %s, %s%s%s", c->properties.deviceName,
+             c->driver.driverName, c->driver.driverInfo, dev->half ? "f16" : "f32", matrices, queues);
 }
 
 static int set_up(MgvDevice *dev, const MgvDeviceSettings *s)
@@ -549,9 +537,8 @@ static int set_up(MgvDevice *dev, const MgvDeviceSettings *s)
     dev->f.GetPhysicalDeviceProperties2(dev->physical, &p);
     dev->f.GetPhysicalDeviceMemoryProperties(dev->physical, &dev->memory);
     dev->max_allocation = limits.maxMemoryAllocationSize;
-    RET(find_family(dev));
+    RET(mgv_vk_find_queues(dev));
     RET(create_device(dev));
-    RET(mgv_vk_queue_open(dev));
     RET(mgv_vk_pipelines_open(dev));
     describe(dev, &c);
 fail:

@@ -109,6 +109,7 @@ enum MgvVkUse {
     MGV_VK_LOCAL,    ///< the device's own
     MGV_VK_UPLOAD,   ///< the host writes
     MGV_VK_READBACK, ///< the host reads
+    MGV_VK_PASSAGE,  ///< the device's own, and between its queues
 };
 
 /** Cooperative matrices of float16 with float sums. */
@@ -117,6 +118,14 @@ typedef struct MgvVkCoopmat {
     uint32_t subgroup; ///< threads of a subgroup
     uint64_t fill;     ///< workgroups that keep a large device busy
 } MgvVkCoopmat;
+
+/** A queue and what it has done. */
+typedef struct MgvVkQueue {
+    VkQueue queue;        ///< NULL: there is none
+    uint32_t family;
+    VkSemaphore timeline; ///< counts the command buffers that are done
+    uint64_t submitted;   ///< its value when all are
+} MgvVkQueue;
 
 struct MgvDevice {
     const MagvitLogger *log;
@@ -130,11 +139,10 @@ struct MgvDevice {
     int half;                    ///< products multiply float16
     MgvVkCoopmat coopmat;        ///< with half
     VkDevice device;
-    uint32_t family;
-    VkQueue queue;
-    pthread_mutex_t lock;        ///< guards queue, timeline and pipelines
-    VkSemaphore timeline;        ///< counts the command buffers that are done
-    uint64_t submitted;          ///< its value when all are
+    MgvVkQueue queue;            ///< computes
+    MgvVkQueue up, down;         ///< bring inputs of decoding loops, and their results; may lack
+    uint32_t transfer_family, nb_transfers; ///< queues that only transfer: their family, how many are used
+    pthread_mutex_t lock;        ///< guards queues and pipelines
     VkPipelineLayout layout;
     VkPipelineCache cache;
     size_t cache_loaded;         ///< bytes of it that came from disk
@@ -168,6 +176,15 @@ enum MgvVkMatrices {
     MGV_VK_MATRICES_LARGE,   ///< the largest tiles, however little work there is
 };
 extern enum MgvVkMatrices mgv_vk_matrices;
+
+/** Test switch for devices opened from now on: transfers of decoding loops. */
+enum MgvVkTransfers {
+    MGV_VK_TRANSFERS_AUTO,   ///< in queues of their own where the device has such
+    MGV_VK_TRANSFERS_WITHIN, ///< in that which computes
+    MGV_VK_TRANSFERS_UP,     ///< as in a queue for uploads alone, and
+    MGV_VK_TRANSFERS_BOTH,   ///< as in two of their own, though all are that which computes
+};
+extern enum MgvVkTransfers mgv_vk_transfers;
 
 /** For tests: VkDeviceMemory objects that exist. */
 extern atomic_long mgv_vk_allocations;
@@ -241,15 +258,26 @@ int mgv_vk_op_measure(MgvVkOp *o);
 int mgv_vk_op_pack(const MgvVkOp *o, int i, void *out);
 int mgv_vk_op_prepare(MgvVkOp *o);
 
-/** Timeline of the queue. Close copes with half-made ones. */
-int mgv_vk_queue_open(MgvDevice *dev);
-void mgv_vk_queue_close(MgvDevice *dev);
+/** Families of the queues that the device is to be created with; 0 or ENOTSUP with a line. */
+int mgv_vk_find_queues(MgvDevice *dev);
+/** Queues of a device as created, and their timelines. Close copes with half-made ones. */
+int mgv_vk_queues_open(MgvDevice *dev);
+void mgv_vk_queues_close(MgvDevice *dev);
+
+/** A value of a queue's timeline. */
+typedef struct MgvVkPoint {
+    const MgvVkQueue *queue; ///< NULL: long past
+    uint64_t value;
+} MgvVkPoint;
+
 /**
- * Submit command buffers, each of which begins when all that was submitted before is done.
+ * Submit command buffers, each of which begins when all that was submitted to the queue before is done, the first when
+ * after is, too.
  * @param done receives the value to wait for, also of those that were submitted before an error; what: for messages
  */
-int mgv_vk_submit(MgvDevice *dev, const VkCommandBuffer *list, int nb, uint64_t *done, const char *what);
-int mgv_vk_wait(MgvDevice *dev, uint64_t value, const char *what);
+int mgv_vk_submit(MgvDevice *dev, MgvVkQueue *q, const VkCommandBuffer *list, int nb, MgvVkPoint after, uint64_t *done,
+                  const char *what);
+int mgv_vk_wait(MgvDevice *dev, const MgvVkQueue *q, uint64_t value, const char *what);
 
 /** A command buffer with a pool of its own. */
 typedef struct MgvVkCommands {
@@ -257,7 +285,7 @@ typedef struct MgvVkCommands {
     VkCommandBuffer buffer;
 } MgvVkCommands;
 
-int mgv_vk_commands_create(MgvDevice *dev, MgvVkCommands *c);
+int mgv_vk_commands_create(MgvDevice *dev, const MgvVkQueue *q, MgvVkCommands *c);
 void mgv_vk_commands_destroy(MgvDevice *dev, MgvVkCommands *c);
 int mgv_vk_begin(MgvDevice *dev, const MgvVkCommands *c, const char *what);
 int mgv_vk_end(MgvDevice *dev, const MgvVkCommands *c, const char *what);
@@ -275,6 +303,9 @@ const MgvPlan *mgv_vk_exec_plan(const MgvExec *exec);
 /** Where an input or output of the plan, by number, lies in such a buffer; its bytes in all if nb is their number. */
 size_t mgv_vk_exec_input_at(const MgvExec *exec, int i);
 size_t mgv_vk_exec_output_at(const MgvExec *exec, int i);
+/** Record a copy of all inputs, or outputs, of n samples from one such buffer to another. */
+void mgv_vk_exec_copy(const MgvExec *exec, VkCommandBuffer c, int n, int outputs, const MgvVkBuffer *from,
+                      const MgvVkBuffer *to);
 VkDeviceAddress mgv_vk_exec_address(const MgvExec *exec, MgvT tensor);
 
 /** The calls of MgvBackend on loops, vk_sampler.c. */

@@ -178,13 +178,14 @@ void mgv_vk_exec_record(const MgvExec *exec, VkCommandBuffer c, int n, const Mgv
 
 static int submit(MgvExec *exec, const MgvVkCommands *c)
 {
-    return mgv_vk_submit(exec->dev, &c->buffer, 1, &exec->submitted, exec->plan->name);
+    return mgv_vk_submit(exec->dev, &exec->dev->queue, &c->buffer, 1, (MgvVkPoint){ NULL }, &exec->submitted,
+                         exec->plan->name);
 }
 
 /* Until everything that was submitted is done. */
 static int wait(MgvExec *exec)
 {
-    return mgv_vk_wait(exec->dev, exec->submitted, exec->plan->name);
+    return mgv_vk_wait(exec->dev, &exec->dev->queue, exec->submitted, exec->plan->name);
 }
 
 /* ---- weights ---- */
@@ -373,7 +374,7 @@ int mgv_vk_exec_prepare(MgvExec *exec, int n)
         return MAGVIT_ERR(ENOMEM);
     }
     RET(prepare_ops(exec, new.ops, n));
-    RET(mgv_vk_commands_create(exec->dev, &new.commands));
+    RET(mgv_vk_commands_create(exec->dev, &exec->dev->queue, &new.commands));
     *v = new;
     RET(mgv_vk_begin(exec->dev, &v->commands, name));
     mgv_vk_exec_record(exec, v->commands.buffer, n, &exec->upload, &exec->readback);
@@ -417,7 +418,7 @@ int mgv_vk_compile(MgvExec **out, MgvDevice *dev, const MgvPlan *plan)
 
     RET(exec_alloc(out, dev, plan));
     RET(create_buffers(*out));
-    RET(mgv_vk_commands_create(dev, &(*out)->single));
+    RET(mgv_vk_commands_create(dev, &dev->queue, &(*out)->single));
     RET(upload_weights(*out));
     RET(mgv_vk_exec_prepare(*out, (*out)->samples));
     return 0;
@@ -621,6 +622,19 @@ size_t mgv_vk_exec_input_at(const MgvExec *exec, int i)
 size_t mgv_vk_exec_output_at(const MgvExec *exec, int i)
 {
     return exec->out_at[i];
+}
+
+void mgv_vk_exec_copy(const MgvExec *exec, VkCommandBuffer c, int n, int outputs, const MgvVkBuffer *from,
+                      const MgvVkBuffer *to)
+{
+    const MgvPlan *p = exec->plan;
+
+    for (int i = 0; i < (outputs ? p->nb_outputs : p->nb_inputs); i++) {
+        const size_t at = outputs ? exec->out_at[i] : exec->in_at[i];
+        const VkBufferCopy copy = { at, at, bytes_of(exec, outputs ? p->outputs[i] : p->inputs[i], n) };
+
+        exec->dev->f.CmdCopyBuffer(c, from->buffer, to->buffer, 1, &copy);
+    }
 }
 
 VkDeviceAddress mgv_vk_exec_address(const MgvExec *exec, MgvT tensor)

@@ -35,15 +35,33 @@ static int memory_type(const MgvDevice *dev, uint32_t allowed, VkMemoryPropertyF
     return -1;
 }
 
+static int is_local(enum MgvVkUse use)
+{
+    return use == MGV_VK_LOCAL || use == MGV_VK_PASSAGE;
+}
+
+/* Families whose queues use a buffer beside that which computes. @return their number with that one */
+static uint32_t families(const MgvDevice *dev, enum MgvVkUse use, uint32_t list[3])
+{
+    const MgvVkQueue *const others[] = { &dev->up, &dev->down };
+    uint32_t nb = 1;
+
+    list[0] = dev->queue.family;
+    for (int i = 0; i < 2 && use != MGV_VK_LOCAL; i++)
+        if (others[i]->queue && others[i]->family != list[nb - 1])
+            list[nb++] = others[i]->family;
+    return nb;
+}
+
 /* Best type first; what the host sees must be coherent, there is always such a type. */
 static int choose_type(const MgvDevice *dev, uint32_t allowed, enum MgvVkUse use)
 {
     const VkMemoryPropertyFlags host = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    const VkMemoryPropertyFlags best = use == MGV_VK_LOCAL ? VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT :
+    const VkMemoryPropertyFlags best = is_local(use) ? VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT :
                                        use == MGV_VK_READBACK ? host | VK_MEMORY_PROPERTY_HOST_CACHED_BIT : host;
     const int type = memory_type(dev, allowed, best);
 
-    return type >= 0 ? type : memory_type(dev, allowed, use == MGV_VK_LOCAL ? 0 : host);
+    return type >= 0 ? type : memory_type(dev, allowed, is_local(use) ? 0 : host);
 }
 
 static int allocate(MgvDevice *dev, MgvVkBuffer *b, enum MgvVkUse use, const char *what)
@@ -67,7 +85,7 @@ static int allocate(MgvDevice *dev, MgvVkBuffer *b, enum MgvVkUse use, const cha
     VK(dev, what, dev->f.AllocateMemory(dev->device, &info, NULL, &b->memory));
     mgv_vk_allocations++;
     VK(dev, what, dev->f.BindBufferMemory(dev->device, b->buffer, b->memory, 0));
-    if (use != MGV_VK_LOCAL)
+    if (!is_local(use))
         VK(dev, what, dev->f.MapMemory(dev->device, b->memory, 0, VK_WHOLE_SIZE, 0, &b->map));
 fail:
     return ret;
@@ -75,8 +93,13 @@ fail:
 
 int mgv_vk_buffer_create(MgvDevice *dev, MgvVkBuffer *b, size_t size, enum MgvVkUse use, const char *what)
 {
+    uint32_t family[3];
+    const uint32_t nb_families = families(dev, use, family);
     const VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+        .sharingMode = nb_families > 1 ? VK_SHARING_MODE_CONCURRENT : VK_SHARING_MODE_EXCLUSIVE,
+        .queueFamilyIndexCount = nb_families > 1 ? nb_families : 0,
+        .pQueueFamilyIndices   = family,
         .size  = size,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT |
                  VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,

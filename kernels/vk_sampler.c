@@ -22,7 +22,8 @@
  * of libmagvit/sampler.c over and over, then the decoder, in one submission, so
  * that neither logits nor codes cross the bus. A step is one command buffer: it
  * counts itself, and what varies from step to step lies in memory. Two runs may
- * be on their way, with host memory of their own.
+ * be on their way, with host memory of their own: what one takes and gives is
+ * brought while the other computes, where the device has queues for that.
  */
 
 #include <errno.h>
@@ -62,14 +63,20 @@ enum { TOKEN_BYTES = 24 };
 
 _Static_assert(offsetof(Head, steps) == 64 && sizeof(Sample) == 32, "layout of shaders/sampler.glsl");
 
+/** Memory that something passes between the host and what computes. */
+typedef struct Passage {
+    MgvVkBuffer host;
+    MgvVkBuffer device; ///< where a queue of its own brings it, or takes it from; else none
+} Passage;
+
 /** One run on its way. */
 typedef struct Run {
-    MgvVkBuffer upload;   ///< head, samples, conditions
-    MgvVkBuffer in, known; ///< encoder's and decoder's inputs
-    MgvVkBuffer result;   ///< head, codes
-    MgvVkBuffer out;      ///< decoder's outputs
+    Passage upload;       ///< head, samples, conditions
+    Passage in, known;    ///< encoder's and decoder's inputs
+    Passage result;       ///< head, codes
+    Passage out;          ///< decoder's outputs
     int passes;
-    uint64_t done;        ///< the timeline's value when it is over
+    uint64_t brought, done, taken; ///< values of the timelines of up, queue and down when it is over there
 } Run;
 
 struct MgvLoop {
@@ -82,6 +89,8 @@ struct MgvLoop {
     MgvVkCommands *before; ///< [runs][samples][2] without and with the encoder; made when first needed
     MgvVkCommands *step;   ///< [samples][2] without and with guidance
     MgvVkCommands *after;  ///< [runs][samples]
+    MgvVkCommands *bring;  ///< as before, what the queue up does of it
+    MgvVkCommands *take;   ///< as after, what the queue down does of it
 };
 
 /* ---- recording ---- */
@@ -134,17 +143,23 @@ fail:
     return ret;
 }
 
+/* What the queue that computes reads or writes. */
+static const MgvVkBuffer *device_side(const Passage *p)
+{
+    return p->device.buffer ? &p->device : &p->host;
+}
+
 static int record_before(const MgvLoop *l, VkCommandBuffer c, const Run *r, int n, int encode)
 {
-    const VkBufferCopy copy = { 0, 0, r->upload.size };
+    const VkBufferCopy copy = { 0, 0, r->upload.host.size };
     int ret;
 
-    l->dev->f.CmdCopyBuffer(c, r->upload.buffer, l->state.buffer, 1, &copy);
+    l->dev->f.CmdCopyBuffer(c, device_side(&r->upload)->buffer, l->state.buffer, 1, &copy);
     mgv_vk_barrier(l->dev, c, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
                    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
     if (encode) {
         RET(mgv_vk_exec_prepare(l->s.encoder, n));
-        mgv_vk_exec_record(l->s.encoder, c, n, &r->in, NULL);
+        mgv_vk_exec_record(l->s.encoder, c, n, device_side(&r->in), NULL);
         mgv_vk_barrier_compute(l->dev, c);
     }
     RET(record_part(l, c, n, START, 0));
@@ -179,14 +194,14 @@ static int record_after(const MgvLoop *l, VkCommandBuffer c, const Run *r, int n
     RET(record_part(l, c, n, END, 0));
     mgv_vk_barrier(l->dev, c, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
                    VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_READ_BIT);
-    l->dev->f.CmdCopyBuffer(c, l->state.buffer, r->result.buffer, 1, &head);
-    l->dev->f.CmdCopyBuffer(c, l->state.buffer, r->result.buffer, 1, &codes);
+    l->dev->f.CmdCopyBuffer(c, l->state.buffer, device_side(&r->result)->buffer, 1, &head);
+    l->dev->f.CmdCopyBuffer(c, l->state.buffer, device_side(&r->result)->buffer, 1, &codes);
     if (l->s.decoder) {
-        l->dev->f.CmdCopyBuffer(c, l->state.buffer, r->known.buffer, 1, &decoded);
+        l->dev->f.CmdCopyBuffer(c, l->state.buffer, device_side(&r->known)->buffer, 1, &decoded);
         mgv_vk_barrier(l->dev, c, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
                        VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_READ_BIT);
         RET(mgv_vk_exec_prepare(l->s.decoder, n));
-        mgv_vk_exec_record(l->s.decoder, c, n, &r->known, &r->out);
+        mgv_vk_exec_record(l->s.decoder, c, n, device_side(&r->known), device_side(&r->out));
     }
     mgv_vk_barrier(l->dev, c, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
                    VK_ACCESS_HOST_READ_BIT);
@@ -194,19 +209,53 @@ fail:
     return ret;
 }
 
-enum { BEFORE, STEP, AFTER };
+/* Semaphores make it visible in the other queue. */
+static void record_bring(const MgvLoop *l, VkCommandBuffer c, const Run *r, int n, int encode)
+{
+    const VkBufferCopy head = { 0, 0, r->upload.host.size };
+
+    l->dev->f.CmdCopyBuffer(c, r->upload.host.buffer, r->upload.device.buffer, 1, &head);
+    if (encode)
+        mgv_vk_exec_copy(l->s.encoder, c, n, 0, &r->in.host, &r->in.device);
+    if (l->s.decoder)
+        mgv_vk_exec_copy(l->s.decoder, c, n, 0, &r->known.host, &r->known.device);
+}
+
+static void record_take(const MgvLoop *l, VkCommandBuffer c, const Run *r, int n)
+{
+    const VkBufferCopy codes = { 0, 0, sizeof(Head) + (size_t)n * l->s.tokens * sizeof(int32_t) };
+
+    l->dev->f.CmdCopyBuffer(c, r->result.device.buffer, r->result.host.buffer, 1, &codes);
+    if (l->s.decoder)
+        mgv_vk_exec_copy(l->s.decoder, c, n, 1, &r->out.device, &r->out.host);
+    mgv_vk_barrier(l->dev, c, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
+                   VK_ACCESS_HOST_READ_BIT);
+}
+
+enum Kind { BRING, BEFORE, STEP, AFTER, TAKE };
+
+static int record(MgvLoop *l, VkCommandBuffer c, enum Kind kind, const Run *r, int n, int which)
+{
+    switch (kind) {
+    case BRING:  record_bring(l, c, r, n, which); return 0;
+    case BEFORE: return record_before(l, c, r, n, which);
+    case STEP:   return record_step(l, c, n, which);
+    case AFTER:  return record_after(l, c, r, n);
+    default:     record_take(l, c, r, n); return 0;
+    }
+}
 
 /* Record a command buffer, unless it was before. which: encode or guided. */
-static int ready(MgvLoop *l, MgvVkCommands *c, int kind, const Run *r, int n, int which)
+static int ready(MgvLoop *l, MgvVkCommands *c, enum Kind kind, const Run *r, int n, int which)
 {
+    const MgvVkQueue *q = kind == BRING ? &l->dev->up : kind == TAKE ? &l->dev->down : &l->dev->queue;
     int ret;
 
     if (c->buffer)
         return 0;
-    RET(mgv_vk_commands_create(l->dev, c));
+    RET(mgv_vk_commands_create(l->dev, q, c));
     RET(mgv_vk_begin(l->dev, c, WHAT));
-    RET(kind == BEFORE ? record_before(l, c->buffer, r, n, which) :
-        kind == STEP ? record_step(l, c->buffer, n, which) : record_after(l, c->buffer, r, n));
+    RET(record(l, c->buffer, kind, r, n, which));
     RET(mgv_vk_end(l->dev, c, WHAT));
     return 0;
 fail:
@@ -222,24 +271,33 @@ static size_t aligned(size_t size)
     return MGV_ALIGN_UP(size, MGV_ALIGNMENT);
 }
 
-static int create_run(MgvLoop *l, Run *r)
+static int create_passage(MgvLoop *l, Passage *p, size_t size, enum MgvVkUse use, const char *what)
 {
-    MgvDevice *dev = l->dev;
     int ret;
 
-    RET(mgv_vk_buffer_create(dev, &r->upload, l->tokens_at, MGV_VK_UPLOAD, "inputs of the " WHAT));
-    RET(mgv_vk_buffer_create(dev, &r->result, l->state.size - l->codes_at + sizeof(Head), MGV_VK_READBACK,
-                             "codes of the " WHAT));
+    RET(mgv_vk_buffer_create(l->dev, &p->host, size, use, what));
+    if (use == MGV_VK_UPLOAD ? l->dev->up.queue : l->dev->down.queue)
+        RET(mgv_vk_buffer_create(l->dev, &p->device, size, MGV_VK_PASSAGE, what));
+fail:
+    return ret;
+}
+
+static int create_run(MgvLoop *l, Run *r)
+{
+    int ret;
+
+    RET(create_passage(l, &r->upload, l->tokens_at, MGV_VK_UPLOAD, "inputs of the " WHAT));
+    RET(create_passage(l, &r->result, l->state.size - l->codes_at + sizeof(Head), MGV_VK_READBACK, "codes of the " WHAT));
     if (l->s.encoder)
-        RET(mgv_vk_buffer_create(dev, &r->in, mgv_vk_exec_input_at(l->s.encoder, mgv_vk_exec_plan(l->s.encoder)->nb_inputs),
-                                 MGV_VK_UPLOAD, "clips of the " WHAT));
+        RET(create_passage(l, &r->in, mgv_vk_exec_input_at(l->s.encoder, mgv_vk_exec_plan(l->s.encoder)->nb_inputs),
+                           MGV_VK_UPLOAD, "clips of the " WHAT));
     if (l->s.decoder) {
         const MgvPlan *p = mgv_vk_exec_plan(l->s.decoder);
 
-        RET(mgv_vk_buffer_create(dev, &r->known, mgv_vk_exec_input_at(l->s.decoder, p->nb_inputs), MGV_VK_UPLOAD,
-                                 "known pixels of the " WHAT));
-        RET(mgv_vk_buffer_create(dev, &r->out, mgv_vk_exec_output_at(l->s.decoder, p->nb_outputs), MGV_VK_READBACK,
-                                 "results of the " WHAT));
+        RET(create_passage(l, &r->known, mgv_vk_exec_input_at(l->s.decoder, p->nb_inputs), MGV_VK_UPLOAD,
+                           "known pixels of the " WHAT));
+        RET(create_passage(l, &r->out, mgv_vk_exec_output_at(l->s.decoder, p->nb_outputs), MGV_VK_READBACK,
+                           "results of the " WHAT));
     }
 fail:
     return ret;
@@ -253,7 +311,9 @@ static int create(MgvLoop *l)
     l->before = mgv_calloc(MGV_LOOP_RUNS * n * 2, sizeof(*l->before));
     l->step   = mgv_calloc(n * 2, sizeof(*l->step));
     l->after  = mgv_calloc(MGV_LOOP_RUNS * n, sizeof(*l->after));
-    if (!l->before || !l->step || !l->after) {
+    l->bring  = mgv_calloc(MGV_LOOP_RUNS * n * 2, sizeof(*l->bring));
+    l->take   = mgv_calloc(MGV_LOOP_RUNS * n, sizeof(*l->take));
+    if (!l->before || !l->step || !l->after || !l->bring || !l->take) {
         mgv_err(l->dev->log, WHAT ": out of memory");
         return ret;
     }
@@ -298,6 +358,16 @@ static void destroy_commands(MgvLoop *l, MgvVkCommands **list, int nb)
     mgv_freep(list);
 }
 
+static void destroy_run(MgvDevice *dev, Run *r)
+{
+    Passage *const list[] = { &r->upload, &r->in, &r->known, &r->result, &r->out };
+
+    for (int i = 0; i < (int)MGV_ARRAY_LEN(list); i++) {
+        mgv_vk_buffer_destroy(dev, &list[i]->host);
+        mgv_vk_buffer_destroy(dev, &list[i]->device);
+    }
+}
+
 void mgv_vk_loop_close(MgvLoop **out)
 {
     MgvLoop *l = *out;
@@ -312,15 +382,10 @@ void mgv_vk_loop_close(MgvLoop **out)
     destroy_commands(l, &l->before, MGV_LOOP_RUNS * l->s.samples * 2);
     destroy_commands(l, &l->step, l->s.samples * 2);
     destroy_commands(l, &l->after, MGV_LOOP_RUNS * l->s.samples);
-    for (int i = 0; i < MGV_LOOP_RUNS; i++) {
-        Run *r = &l->runs[i];
-
-        mgv_vk_buffer_destroy(dev, &r->upload);
-        mgv_vk_buffer_destroy(dev, &r->in);
-        mgv_vk_buffer_destroy(dev, &r->known);
-        mgv_vk_buffer_destroy(dev, &r->result);
-        mgv_vk_buffer_destroy(dev, &r->out);
-    }
+    destroy_commands(l, &l->bring, MGV_LOOP_RUNS * l->s.samples * 2);
+    destroy_commands(l, &l->take, MGV_LOOP_RUNS * l->s.samples);
+    for (int i = 0; i < MGV_LOOP_RUNS; i++)
+        destroy_run(dev, &l->runs[i]);
     mgv_vk_buffer_destroy(dev, &l->state);
     mgv_freep(out);
 }
@@ -353,7 +418,7 @@ static size_t sample_bytes(const MgvPlan *p, MgvT tensor)
 
 static void put_sample(const MgvLoop *l, const Run *r, const MgvLoopSample *s, int i)
 {
-    uint8_t *up = r->upload.map;
+    uint8_t *up = r->upload.host.map;
     Sample to = { .window = s->window };
 
     memcpy(to.prefix, s->prefix, sizeof(to.prefix));
@@ -364,31 +429,57 @@ static void put_sample(const MgvLoop *l, const Run *r, const MgvLoopSample *s, i
         const MgvPlan *p = mgv_vk_exec_plan(l->s.encoder);
         const size_t size = sample_bytes(p, p->inputs[0]);
 
-        memcpy((uint8_t *)r->in.map + i * size, s->clip, size);
+        memcpy((uint8_t *)r->in.host.map + i * size, s->clip, size);
     }
     if (s->known) {
         const MgvPlan *p = mgv_vk_exec_plan(l->s.decoder);
         const size_t size = sample_bytes(p, p->inputs[1]);
 
-        memcpy((uint8_t *)r->known.map + mgv_vk_exec_input_at(l->s.decoder, 1) + i * size, s->known, size);
+        memcpy((uint8_t *)r->known.host.map + mgv_vk_exec_input_at(l->s.decoder, 1) + i * size, s->known, size);
     }
 }
 
+/* All are recorded before the first is submitted, so that little can fail in between. */
 static int send(MgvLoop *l, Run *r, int n, int encode, int guided)
 {
     const int i = (int)(r - l->runs) * l->s.samples + n - 1;
     MgvVkCommands *before = &l->before[2 * i + encode], *step = &l->step[2 * (n - 1) + guided], *after = &l->after[i];
+    MgvVkCommands *bring = &l->bring[2 * i + encode], *take = &l->take[i];
     VkCommandBuffer list[MGV_LOOP_STEPS + 2];
+    MgvDevice *dev = l->dev;
+    MgvVkPoint ready_at = { NULL };
     int ret;
 
     RET(ready(l, before, BEFORE, r, n, encode));
     RET(ready(l, step, STEP, r, n, guided));
     RET(ready(l, after, AFTER, r, n, 0));
+    if (dev->up.queue)
+        RET(ready(l, bring, BRING, r, n, encode));
+    if (dev->down.queue)
+        RET(ready(l, take, TAKE, r, n, 0));
     list[0] = before->buffer;
     for (int k = 1; k <= r->passes; k++)
         list[k] = step->buffer;
     list[r->passes + 1] = after->buffer;
-    RET(mgv_vk_submit(l->dev, list, r->passes + 2, &r->done, WHAT));
+    if (dev->up.queue) {
+        RET(mgv_vk_submit(dev, &dev->up, &bring->buffer, 1, ready_at, &r->brought, WHAT));
+        ready_at = (MgvVkPoint){ &dev->up, r->brought };
+    }
+    RET(mgv_vk_submit(dev, &dev->queue, list, r->passes + 2, ready_at, &r->done, WHAT));
+    if (dev->down.queue)
+        RET(mgv_vk_submit(dev, &dev->down, &take->buffer, 1, (MgvVkPoint){ &dev->queue, r->done }, &r->taken, WHAT));
+fail:
+    return ret;
+}
+
+/* Until nothing that was submitted of a run touches its memory. */
+static int wait_run(const MgvLoop *l, const Run *r)
+{
+    int ret;
+
+    RET(mgv_vk_wait(l->dev, &l->dev->up, r->brought, WHAT));
+    RET(mgv_vk_wait(l->dev, &l->dev->queue, r->done, WHAT));
+    RET(mgv_vk_wait(l->dev, &l->dev->down, r->taken, WHAT));
 fail:
     return ret;
 }
@@ -399,8 +490,8 @@ int mgv_vk_loop_start(MgvLoop *l, const MgvLoopParams *p, const MgvLoopSample *l
     int encode = 0, ret;
 
     mgv_assert(l->nb < MGV_LOOP_RUNS && n >= 1 && n <= l->s.samples && p->passes >= 1 && p->passes <= MGV_LOOP_STEPS);
-    RET(mgv_vk_wait(l->dev, r->done, WHAT)); // a run that was stopped may not have ended
-    put_head(r->upload.map, p);
+    RET(wait_run(l, r)); // a run that was stopped may not have ended
+    put_head(r->upload.host.map, p);
     for (int i = 0; i < n; i++) {
         put_sample(l, r, &list[i], i);
         encode |= list[i].clip != NULL;
@@ -419,13 +510,13 @@ static void take_sample(const MgvLoop *l, const Run *r, const MgvLoopSample *s, 
     void *const to[] = { s->out, s->gate };
 
     if (s->codes)
-        memcpy(s->codes, (const uint8_t *)r->result.map + sizeof(Head) + (size_t)i * l->s.tokens * sizeof(int32_t),
+        memcpy(s->codes, (const uint8_t *)r->result.host.map + sizeof(Head) + (size_t)i * l->s.tokens * sizeof(int32_t),
                l->s.tokens * sizeof(int32_t));
     for (int k = 0; k < 2; k++)
         if (to[k]) {
             const size_t size = sample_bytes(p, p->outputs[k]);
 
-            memcpy(to[k], (const uint8_t *)r->out.map + mgv_vk_exec_output_at(l->s.decoder, k) + i * size, size);
+            memcpy(to[k], (const uint8_t *)r->out.host.map + mgv_vk_exec_output_at(l->s.decoder, k) + i * size, size);
         }
 }
 
@@ -439,12 +530,12 @@ int mgv_vk_loop_finish(MgvLoop *l, MgvLoopSample *list, int n, MgvLoopFn *fn, vo
     if (!list)
         return 0;
     for (int i = r->passes; fn && i > 0; i--) {
-        RET(mgv_vk_wait(l->dev, r->done - i, WHAT));
+        RET(mgv_vk_wait(l->dev, &l->dev->queue, r->done - i, WHAT));
         RET(fn(opaque));
     }
-    RET(mgv_vk_wait(l->dev, r->done, WHAT));
+    RET(wait_run(l, r));
     for (int i = 0; i < n; i++) {
-        list[i].failed = (int)((const Head *)r->result.map)->failed[i];
+        list[i].failed = (int)((const Head *)r->result.host.map)->failed[i];
         take_sample(l, r, &list[i], i);
     }
 fail:

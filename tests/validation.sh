@@ -1,7 +1,8 @@
 #!/bin/sh
 #
 # Kernel and golden tests of the Vulkan backend, and a few windows with all of
-# the decoding loop, under the Khronos validation layer, which must be silent.
+# the decoding loop, its transfers as in queues of their own, too, under the
+# Khronos validation layer, which must be silent.
 # Leaves with 77, skipped, where the layer or the backend is missing.
 # Part of libmagvit, LGPL-2.1-or-later, see LICENSE.
 #
@@ -29,6 +30,7 @@ export VK_INSTANCE_LAYERS
         --batch 2 --frames 18 --class 0 --steps 3 --guidance 2 --top-p 0.9 &&
     build/magvit run interp build/validation.y4m build/validation-out.y4m --backend vulkan --ahead 3 \
         --model "$(dirname "$0")/data/tiny.safetensors" --batch 2 --factor 4 --steps 2 &&
+    build/tests/unit vk_transfers &&
     build/tests/checkkernels --backend=vulkan --op='[!c]*' && build/tests/golden --backend=vulkan model
 } > $log 2>&1
 status=$?

@@ -55,6 +55,7 @@
     X(magvit) \
     X(vk) \
     X(vk_sampler) \
+    X(vk_transfers) \
     X(vk_windows)
 
 /** add_<stem>_suite() registers the tests of a file, usually by unit_add(). */

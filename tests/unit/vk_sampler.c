@@ -602,6 +602,29 @@ static void test_batch(void)
     }
     CU_ASSERT_EQUAL(mgv_vk_allocations, 0);
 }
+/* ---- transfers ---- */
+
+/* As in queues of their own: one for uploads, or two. All that may go wrong, and nothing else comes out. */
+static void test_transfers(void)
+{
+    static const char *const names[] = { [MGV_VK_TRANSFERS_UP] = ", 1 transfer queue", [MGV_VK_TRANSFERS_BOTH] = ", 2 transfer queues" };
+
+    for (enum MgvVkTransfers t = MGV_VK_TRANSFERS_UP; t <= MGV_VK_TRANSFERS_BOTH; t++) {
+        Pair p;
+
+        mgv_vk_transfers = t;
+        if (open_pair(&p, 0)) {
+            CU_ASSERT_PTR_NOT_NULL(strstr(vulkan->describe(p.device.dev), names[t]));
+            close_pair(&p);
+            test_runs();
+            test_batch();
+            if (t == MGV_VK_TRANSFERS_BOTH)
+                test_faults();
+        }
+        close_pair(&p);
+        mgv_vk_transfers = MGV_VK_TRANSFERS_AUTO;
+    }
+}
 #endif
 
 CU_ErrorCode add_vk_sampler_suite(void)
@@ -618,4 +641,16 @@ CU_ErrorCode add_vk_sampler_suite(void)
         { NULL, NULL }
     };
     return unit_add("vk_sampler", tests);
+}
+
+/* A suite of its own for the validation layer: tests/validation.sh. */
+CU_ErrorCode add_vk_transfers_suite(void)
+{
+    static const UnitTest tests[] = {
+#if CONFIG_VULKAN
+        { "transfers in queues of their own", test_transfers },
+#endif
+        { NULL, NULL }
+    };
+    return unit_add("vk_transfers", tests);
 }

@@ -137,11 +137,15 @@ fail:
     return ret;
 }
 
-/* The first configuration says what the others are to give. */
-static void check_same(enum MagvitPrecision precision, const int configs[][2], int nb, const Events *e)
+/* Batch, windows ahead, transfers. The first configuration says what the others are to give. */
+static void check_same(enum MagvitPrecision precision, const int configs[][3], int nb, const Events *e)
 {
     for (int i = 0; i < nb; i++) {
-        MagvitContext *ctx = open_context(precision, configs[i][0]);
+        MagvitContext *ctx;
+
+        mgv_vk_transfers = (enum MgvVkTransfers)configs[i][2];
+        ctx = open_context(precision, configs[i][0]);
+        mgv_vk_transfers = MGV_VK_TRANSFERS_AUTO;
 
         for (size_t t = 0; ctx && t < MGV_ARRAY_LEN(tasks); t++) {
             int received;
@@ -157,34 +161,46 @@ static void check_same(enum MagvitPrecision precision, const int configs[][2], i
 
 static void test_same(void)
 {
-    static const int configs[][2] = { { 1, 0 }, { 1, 1 }, { 1, 3 }, { 4, 0 }, { 4, 1 }, { 4, 3 }, { 4, -1 } };
+    static const int configs[][3] = { { 1, 0 }, { 1, 1 }, { 1, 3 }, { 4, 0 }, { 4, 1 }, { 4, 3 }, { 4, -1 } };
 
     check_same(MAGVIT_PRECISION_F32, configs, MGV_ARRAY_LEN(configs), &(Events){ 0 });
 }
 
 static void test_same_half(void)
 {
-    static const int configs[][2] = { { 1, 0 }, { 4, 7 } };
+    static const int configs[][3] = { { 1, 0 }, { 4, 7 } };
 
     check_same(MAGVIT_PRECISION_F16, configs, MGV_ARRAY_LEN(configs), &(Events){ 0 });
+}
+
+static void test_transfers(void)
+{
+    static const int configs[][3] = {
+        { 1, 0, MGV_VK_TRANSFERS_WITHIN }, { 1, 1, MGV_VK_TRANSFERS_UP }, { 4, 3, MGV_VK_TRANSFERS_BOTH },
+    };
+
+    check_same(MAGVIT_PRECISION_F32, configs, MGV_ARRAY_LEN(configs), &(Events){ .set = 14 });
 }
 
 /* Steps and seed change for windows of which none has been received, whichever have begun. */
 static void test_set(void)
 {
-    static const int configs[][2] = { { 1, 0 }, { 2, 3 } };
+    static const int configs[][3] = { { 1, 0 }, { 2, 3 } };
 
     check_same(MAGVIT_PRECISION_F32, configs, MGV_ARRAY_LEN(configs), &(Events){ .set = 14 });
 }
 
 /* The device is lost on the way of a batch: one line, frames of windows before it are those of a run that goes well. */
-static void test_lost(void)
+static void check_lost(enum MgvVkTransfers transfers)
 {
-    MagvitContext *ctx = open_context(MAGVIT_PRECISION_F32, 2);
+    MagvitContext *ctx;
     const Events well = { 0 };
     int received;
     long before;
 
+    mgv_vk_transfers = transfers;
+    ctx = open_context(MAGVIT_PRECISION_F32, 2);
+    mgv_vk_transfers = MGV_VK_TRANSFERS_AUTO;
     if (!ctx)
         return;
     before = mgv_vk_allocations;
@@ -207,6 +223,12 @@ static void test_lost(void)
     magvit_close(&ctx);
     CU_ASSERT_EQUAL(mgv_vk_allocations, 0);
 }
+
+static void test_lost(void)
+{
+    check_lost(MGV_VK_TRANSFERS_AUTO);
+    check_lost(MGV_VK_TRANSFERS_BOTH);
+}
 #endif
 
 CU_ErrorCode add_vk_windows_suite(void)
@@ -215,6 +237,7 @@ CU_ErrorCode add_vk_windows_suite(void)
 #if CONFIG_VULKAN
         { "windows in batches, the same frames", test_same },
         { "the same with float16", test_same_half },
+        { "transfers in queues of their own", test_transfers },
         { "other steps and seed", test_set },
         { "device lost on the way of a batch", test_lost },
 #endif
