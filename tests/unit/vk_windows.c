@@ -190,6 +190,25 @@ static void test_set(void)
     check_same(MAGVIT_PRECISION_F32, configs, MGV_ARRAY_LEN(configs), &(Events){ .set = 14 });
 }
 
+/* What the backend lacks is ignored with a warning. */
+static void test_fast(void)
+{
+    MagvitContext *ctx = open_context(MAGVIT_PRECISION_F32, 1);
+    MagvitParams p = params(MAGVIT_TASK_INTERP, 0);
+    const Events none = { 0 };
+    int received;
+
+    if (!ctx)
+        return;
+    CU_ASSERT_EQUAL(run(ctx, p, &none, want[0], &received), MAGVIT_ERROR_EOF);
+    unit_log_reset();
+    p.fast = 1;
+    CU_ASSERT_EQUAL(run(ctx, p, &none, got, &received), MAGVIT_ERROR_EOF);
+    CU_ASSERT(unit_lines == 1 && strstr(unit_line, "fast is without effect on this backend"));
+    CU_ASSERT_EQUAL(memcmp(got, want[0], sizeof(got)), 0);
+    magvit_close(&ctx);
+}
+
 /* The device is lost on the way of a batch: one line, frames of windows before it are those of a run that goes well. */
 static void check_lost(enum MgvVkTransfers transfers)
 {
@@ -239,6 +258,7 @@ CU_ErrorCode add_vk_windows_suite(void)
         { "the same with float16", test_same_half },
         { "transfers in queues of their own", test_transfers },
         { "other steps and seed", test_set },
+        { "fast is ignored with a warning", test_fast },
         { "device lost on the way of a batch", test_lost },
 #endif
         { NULL, NULL }
