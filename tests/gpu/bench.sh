@@ -144,7 +144,7 @@ all() {
     nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2> /dev/null
     run ./magvit info --devices
     # what is right comes before what is fast
-    run timeout $((seconds * 4 / 5)) ./checkkernels --backend=vulkan || failed=1
+    run timeout $((seconds > 150 ? seconds * 4 / 5 : 120)) ./checkkernels --backend=vulkan || failed=1
     weigh "$@"
     if test "$*" != tiny && share 90; then
         guarded ./checkkernels --backend=vulkan --bench --seconds=$limit > kernels.txt
