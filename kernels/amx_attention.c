@@ -28,8 +28,6 @@
  * far is multiplied by another power of two, which rounds nothing.
  */
 
-#include <errno.h>
-
 #include "kernels/amx.h"
 #include "kernels/cpu_avx512.h"
 #include "kernels/dnnl.h"
@@ -156,14 +154,15 @@ static TARGET __attribute__((noinline)) void shrink(Weights *w, int i, int at, f
 /** Scores of a block become weights in columns from at on, n of which are of keys. first: they are the rows' first */
 INLINE void weights_of(Weights *w, const float *scores, int at, int n, const int first)
 {
-    const __mmask16 m = n == MGV_AMX_BLOCK ? 0xffff : mgv_first(n), m2 = n == MGV_AMX_BLOCK ? 0xffff : mgv_first(n - LANES);
+    const __mmask16 m = mgv_first(n), m2 = mgv_first(n - LANES);
     const __m512 scale = _mm512_set1_ps(w->scale), most = _mm512_set1_ps(MOST);
     const __m512bh ones = (__m512bh)_mm512_set1_epi16(0x3f80);
     uint8_t *row = w->rows + at * sizeof(uint16_t);
 
     for (int i = 0; i < w->queries; i++, scores += MGV_AMX_BLOCK, row += w->stride) {
         const __m512 x = _mm512_load_ps(scores), x2 = _mm512_load_ps(scores + LANES);
-        __m512 top = _mm512_set1_ps(first ? 0 : w->top[i]), y = _mm512_fmsub_ps(x, scale, top), y2 = _mm512_fmsub_ps(x2, scale, top);
+        __m512 top = _mm512_set1_ps(first ? 0 : w->top[i]);
+        __m512 y = _mm512_fmsub_ps(x, scale, top), y2 = _mm512_fmsub_ps(x2, scale, top);
         const __m512 larger = _mm512_mask_max_ps(y, m2, y, y2);
         __m512bh both;
 

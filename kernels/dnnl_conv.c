@@ -45,7 +45,7 @@
 #define MIN_TILES 32
 /** But do not cut work smaller than this many multiply-accumulates. */
 #define MIN_TILE_MACS 4e6
-/** Weights that do not stay in second-level cache come by for every product: then of as many pixels as this, all planes of a tile. */
+/** More bytes of weights come by for every product, so it is one of as many pixels as this, of all planes of a tile. */
 #define MANY_WEIGHTS (1 << 20)
 #define MANY_PIXELS 256
 
@@ -461,7 +461,9 @@ static void conv3d_out_both(const MgvKernelOp *o, const Run *run, const float *y
 /** Does the output of a plane wait in scratch memory? */
 static int is_apart(const MgvKernelOp *o, const float *out)
 {
-    return !out || o->beside || ((const Conv *)o->priv)->together || out == o->residual || mgv_shape_elements(o->out) * sizeof(*out) > STREAM_BYTES;
+    const Conv *c = o->priv;
+
+    return !out || o->beside || c->together || out == o->residual || mgv_shape_elements(o->out) * sizeof(*out) > STREAM_BYTES;
 }
 
 #if MGV_AMX
@@ -545,7 +547,8 @@ static void multiply(const MgvKernelOp *o, const Product *p, const Planes *l)
     mgv_amx_out(&out);
 }
 
-static void amx_planes(const MgvKernelOp *o, const Product *p, const char *padded, size_t plane, float *y, int rows, int planes)
+static void amx_planes(const MgvKernelOp *o, const Product *p, const char *padded, size_t plane, float *y, int rows,
+                       int planes)
 {
     const int width = o->in[0].w;
     Planes l = { .padded = padded, .y = y, .rows = rows, .width = width, .nb_tiles = planes * rows * tiles_of_row(width) };
