@@ -40,8 +40,6 @@
 #define LANES MGV_LANES
 /** Of weights that are used again and again: a part of second-level cache. */
 #define GROUP_BYTES ((size_t)256 << 10)
-/** The compiler does not know what tile instructions read. */
-#define FENCE __asm__ volatile("" ::: "memory")
 
 /** Linux gives the registers, 8 KiB of a thread's state, to processes that ask for them. */
 #define REQUEST_PERMISSION 0x1023 // ARCH_REQ_XCOMP_PERM
@@ -79,7 +77,7 @@ TARGET void mgv_amx_begin(void)
         c.row_bytes[i] = MGV_AMX_BYTES;
         c.rows[i] = MGV_AMX_ROWS;
     }
-    FENCE;
+    MGV_AMX_FENCE;
     _tile_loadconfig(&c);
 }
 
@@ -420,7 +418,7 @@ INLINE void product(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, u
     const int lines = also->lines, some = also->rows, nb_out = also->out->rows;
     int done = 0;
 
-    FENCE;
+    MGV_AMX_FENCE;
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -443,7 +441,7 @@ INLINE void product(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, u
     }
     also->out->rows = 0;
     store(c, stride, tiles, columns);
-    FENCE;
+    MGV_AMX_FENCE;
 }
 
 typedef void ProductFn(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, uint8_t *c, ptrdiff_t stride,

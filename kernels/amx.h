@@ -45,6 +45,8 @@
 #if MGV_AMX
 
 #define MGV_AMX_FEATURES "amx-tile,amx-bf16,amx-int8"
+/** The compiler does not know what tile instructions read and write. */
+#define MGV_AMX_FENCE __asm__ volatile("" ::: "memory")
 
 #define MGV_AMX_ROWS  16   ///< of a tile register
 #define MGV_AMX_BYTES 64   ///< of each of its rows

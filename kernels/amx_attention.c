@@ -38,8 +38,6 @@
 
 #define TARGET __attribute__((target(MGV_AMX_FEATURES "," MGV_AVX512_FEATURES)))
 #define INLINE static inline __attribute__((always_inline)) TARGET
-/** The compiler does not know what tile instructions read. */
-#define FENCE __asm__ volatile("" ::: "memory")
 /** Power of two that weights may reach. */
 #define MOST 30.0f
 
@@ -202,19 +200,19 @@ INLINE void begin_scores(const MgvAmxWeights *keys, int block, const MgvAmxRows 
         _tile_dpbf16ps(1, 4, 7);
         _tile_dpbf16ps(3, 5, 7);
     }
-    FENCE;
+    MGV_AMX_FENCE;
 }
 
 INLINE void store_scores(float *c)
 {
     const size_t row = MGV_AMX_BLOCK * sizeof(*c);
 
-    FENCE;
+    MGV_AMX_FENCE;
     _tile_stored(0, c, row);
     _tile_stored(1, c + LANES, row);
     _tile_stored(2, c + MGV_AMX_ROWS * MGV_AMX_BLOCK, row);
     _tile_stored(3, c + MGV_AMX_ROWS * MGV_AMX_BLOCK + LANES, row);
-    FENCE;
+    MGV_AMX_FENCE;
 }
 
 /** Weights of all tokens, not yet divided by their sum, whose inverse goes to inv. */

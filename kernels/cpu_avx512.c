@@ -74,8 +74,8 @@ TARGET float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, i
         top = _mm512_mask_max_ps(top, mgv_first(n - i), top, _mm512_maskz_loadu_ps(mgv_first(n - i), x + i));
     b = _mm512_set1_ps(_mm512_reduce_max_ps(_mm512_max_ps(top, top2)));
     for (i = 0; i + 2 * LANES <= n; i += 2 * LANES) {
-        const __m512 e  = mgv_exp2(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), b), a));
-        const __m512 e2 = mgv_exp2(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i + LANES), b), a));
+        const __m512 e  = mgv_exp2_bf16(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i), b), a));
+        const __m512 e2 = mgv_exp2_bf16(_mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(x + i + LANES), b), a));
 
         _mm512_storeu_si512(y + i, (__m512i)_mm512_cvtne2ps_pbh(e2, e));
         sum  = _mm512_add_ps(sum, e);
@@ -83,7 +83,7 @@ TARGET float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, i
     }
     for (; i < n; i += LANES) {
         const __mmask16 m = mgv_first(n - i);
-        const __m512 e = mgv_exp2(_mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), b), a));
+        const __m512 e = mgv_exp2_bf16(_mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), b), a));
 
         mgv_store_bf16(y + i, m, e);
         sum = _mm512_mask_add_ps(sum, m, sum, e);

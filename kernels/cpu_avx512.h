@@ -47,22 +47,7 @@ MGV_AVX512_INLINE void mgv_store_bf16(uint16_t *y, __mmask16 m, __m512 x)
     _mm256_mask_storeu_epi16(y, m, (__m256i)_mm512_cvtneps_pbh(x));
 }
 
-/** 2^x within 2 ulp; x is raised to -126, and NaN stays NaN. */
-MGV_AVX512_INLINE __m512 mgv_exp2(__m512 x)
-{
-    const __m512 n = _mm512_roundscale_ps(x = _mm512_max_ps(_mm512_set1_ps(-126.0f), x), 0);
-    const __m512 r = _mm512_sub_ps(x, n);
-    __m512 p = _mm512_set1_ps(1.32647273e-3f);
-
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.67151299e-3f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.55073358e-2f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.40222424e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93147004e-1f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
-}
-
-/** 2^x on its way to bf16: within 8e-5 of it, a twentieth of what rounding may add; x is at least -126, or NaN. */
+/** 2^x on its way to bf16: within 8e-5 of it, a twentieth of what rounding may add. NaN stays NaN. */
 MGV_AVX512_INLINE __m512 mgv_exp2_bf16(__m512 x)
 {
     const __m512 r = _mm512_reduce_ps(x, 9); // what is above the integer below, by which scalef() multiplies

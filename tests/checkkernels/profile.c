@@ -23,6 +23,7 @@
  * never left alone, an op of a few milliseconds is.
  */
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -148,16 +149,28 @@ static int profile_precision(const MgvSafetensors *st, const MgvConfig *c, int p
     return ret;
 }
 
+static int is_wanted(const char *precision, int p)
+{
+    return !precision || !strcmp(precision, mgv_precision_name(p));
+}
+
 int print_profile(const char *model, const char *precision, int threads, double seconds, int verbose)
 {
     MgvSafetensors *st = NULL;
     MgvConfig c = { 0 };
-    int ret = mgv_safetensors_open(&st, model, &logger);
+    int nb = 0, ret;
 
+    for (int p = MAGVIT_PRECISION_F32; p <= MAGVIT_PRECISION_INT8; p++)
+        nb += is_wanted(precision, p);
+    if (!nb) {
+        fprintf(stderr, "checkkernels: --precision is \"%s\", expected f32, bf16 or int8\n", precision);
+        return MAGVIT_ERR(EINVAL);
+    }
+    ret = mgv_safetensors_open(&st, model, &logger);
     if (ret >= 0)
         ret = mgv_config_parse(&c, st, &logger);
     for (int p = MAGVIT_PRECISION_F32; p <= MAGVIT_PRECISION_INT8 && ret >= 0; p++)
-        if (!precision || !strcmp(precision, mgv_precision_name(p)))
+        if (is_wanted(precision, p))
             ret = profile_precision(st, &c, p, threads, seconds, verbose);
     mgv_config_uninit(&c);
     mgv_safetensors_close(&st);
