@@ -117,7 +117,7 @@ static int parts(int n, int size)
     return (n + size - 1) / size;
 }
 
-/** Choose tiles by the shape alone: large ones, cut so that what they copy twice stays little. */
+/** Choose tiles by the shape, and of many weights by the threads: large ones, cut so that what they copy twice stays little. */
 static void choose_tiles(Conv *c, const MgvKernelOp *o)
 {
     const MgvShape s = o->in[0];
@@ -131,13 +131,14 @@ static void choose_tiles(Conv *c, const MgvKernelOp *o)
         c->band = MGV_MIN(s.h, parts(MANY_PIXELS, s.t * s.w));
         while (s.n * parts(s.h, c->band) < o->dev->threads && c->band > step)
             c->band = (c->band + 1) / 2;
-    }
-    while (!c->together && (int64_t)s.n * parts(s.t, c->span) * parts(s.h, c->band) < MIN_TILES &&
-           row_macs * c->span * c->band > 2 * MIN_TILE_MACS && (c->span > 1 || c->band > 1)) {
-        if (c->span > c->band)
-            c->span = (c->span + 1) / 2;
-        else
-            c->band = (c->band + 1) / 2;
+    } else {
+        while ((int64_t)s.n * parts(s.t, c->span) * parts(s.h, c->band) < MIN_TILES &&
+               row_macs * c->span * c->band > 2 * MIN_TILE_MACS && (c->span > 1 || c->band > 1)) {
+            if (c->span > c->band)
+                c->span = (c->span + 1) / 2;
+            else
+                c->band = (c->band + 1) / 2;
+        }
     }
     c->band = MGV_ALIGN_UP(c->band, step);
     c->nb_spans = parts(s.t, c->span);
