@@ -102,6 +102,16 @@ MgvAmxWeights mgv_amx_weights(int int8, int cout, int segments, int inputs)
     return w;
 }
 
+MgvAmxWeights mgv_amx_part(const MgvAmxWeights *w, int step, int steps)
+{
+    MgvAmxWeights part = *w;
+
+    part.data   = (uint8_t *)w->data + (size_t)step * 2 * MGV_AMX_TILE;
+    part.steps  = MGV_MIN(steps, w->steps - step);
+    part.inputs = MGV_MIN(part.steps * values(w->int8), w->inputs - step * values(w->int8));
+    return part;
+}
+
 /** Tiles of columns in the block that begins with a column. */
 static int halves(const MgvAmxWeights *w, int column)
 {
@@ -258,11 +268,14 @@ TARGET void mgv_amx_rows_quantize(const MgvAmxWeights *w, void *tiles, MgvInt8Ro
     clear_rest(w, tiles, rows);
 }
 
-MgvAmxRows mgv_amx_rows(const MgvAmxWeights *w, const void *tiles, int row)
+MgvAmxRows mgv_amx_rows(const MgvAmxWeights *w, const void *tiles, int row, int rows)
 {
     const uint8_t *at = row_of(w, (void *)tiles, row);
 
-    return (MgvAmxRows){ { at, at + (size_t)w->steps * MGV_AMX_TILE, NULL, NULL }, MGV_AMX_BYTES, MGV_AMX_TILE, NULL };
+    return (MgvAmxRows){
+        .tile = { at, at + (size_t)w->steps * MGV_AMX_TILE }, .nb = rows - row > MGV_AMX_ROWS ? 2 : 1,
+        .stride = MGV_AMX_BYTES, .step = MGV_AMX_TILE,
+    };
 }
 
 /* ---- what comes after ---- */
@@ -391,26 +404,40 @@ INLINE void step_4(const MgvAmxRows *rows, ptrdiff_t at, const uint8_t *b, const
     MULTIPLY(3, 5, 6);
 }
 
-INLINE void store(uint8_t *c, ptrdiff_t stride, const int tiles, const int columns)
-{
-    const ptrdiff_t tile = MGV_AMX_ROWS * stride;
+/** The sums, as far as there are any, from or to c. */
+#define MOVE_SUMS(move, c, stride, tiles, columns)                              \
+    do {                                                                        \
+        const ptrdiff_t tile_ = MGV_AMX_ROWS * (stride);                        \
+                                                                                \
+        move(0, c, stride);                                                     \
+        if ((tiles) == MGV_AMX_TILES) {                                         \
+            move(1, (c) + tile_, stride);                                       \
+            move(2, (c) + 2 * tile_, stride);                                   \
+            move(3, (c) + 3 * tile_, stride);                                   \
+        } else {                                                                \
+            if ((columns) == 2)                                                 \
+                move(1, (c) + MGV_AMX_BYTES, stride);                           \
+            if ((tiles) == 2)                                                   \
+                move(2, (c) + tile_, stride);                                   \
+            if ((tiles) == 2 && (columns) == 2)                                 \
+                move(3, (c) + tile_ + MGV_AMX_BYTES, stride);                   \
+        }                                                                       \
+    } while (0)
 
-    _tile_stored(0, c, stride);
-    if (tiles == MGV_AMX_TILES) {
-        _tile_stored(1, c + tile, stride);
-        _tile_stored(2, c + 2 * tile, stride);
-        _tile_stored(3, c + 3 * tile, stride);
+/** Sums begin with c, or with 0. */
+INLINE void begin(const uint8_t *c, ptrdiff_t stride, int add, const int tiles, const int columns)
+{
+    if (add) {
+        MOVE_SUMS(_tile_loadd, c, stride, tiles, columns);
         return;
     }
-    if (columns == 2)
-        _tile_stored(1, c + MGV_AMX_BYTES, stride);
-    if (tiles == 2)
-        _tile_stored(2, c + tile, stride);
-    if (tiles == 2 && columns == 2)
-        _tile_stored(3, c + tile + MGV_AMX_BYTES, stride);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
 }
 
-INLINE void product(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, uint8_t *c, ptrdiff_t stride,
+INLINE void product(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, uint8_t *c, ptrdiff_t stride, int add,
                     const Meanwhile *also, const int tiles, const int columns, const int int8)
 {
     const uint8_t *b = (const uint8_t *)w->data + block * w->block;
@@ -419,10 +446,7 @@ INLINE void product(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, u
     int done = 0;
 
     MGV_AMX_FENCE;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    begin(c, stride, add, tiles, columns);
     for (int s = 0; s < w->segments; s++) {
         ptrdiff_t at = rows->segment ? rows->segment[s] : 0;
 
@@ -440,18 +464,18 @@ INLINE void product(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, u
         }
     }
     also->out->rows = 0;
-    store(c, stride, tiles, columns);
+    MOVE_SUMS(_tile_stored, c, stride, tiles, columns);
     MGV_AMX_FENCE;
 }
 
-typedef void ProductFn(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, uint8_t *c, ptrdiff_t stride,
+typedef void ProductFn(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, uint8_t *c, ptrdiff_t stride, int add,
                        const Meanwhile *also);
 
 #define PRODUCT(name, tiles, columns, int8)                                                                         \
     TARGET static void name(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, uint8_t *c, ptrdiff_t stride, \
-                            const Meanwhile *also)                                                                  \
+                            int add, const Meanwhile *also)                                                         \
     {                                                                                                               \
-        product(w, block, rows, c, stride, also, tiles, columns, int8);                                             \
+        product(w, block, rows, c, stride, add, also, tiles, columns, int8);                                        \
     }
 
 PRODUCT(product_1x1, 1, 1, 0)
@@ -478,10 +502,10 @@ int mgv_amx_tiles(const MgvAmxWeights *w)
 
 int mgv_amx_group(const MgvAmxWeights *w)
 {
-    return (int)MGV_MAX(1, GROUP_BYTES / w->block);
+    return (int)MGV_MAX(1, GROUP_BYTES / ((size_t)w->segments * w->steps * 2 * MGV_AMX_TILE));
 }
 
-void mgv_amx_product(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, int tiles, void *c, ptrdiff_t stride,
+void mgv_amx_product(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, void *c, ptrdiff_t stride, int add,
                      const void *fetch, size_t fetch_bytes, MgvAmxOut *before)
 {
     const int steps = w->segments * w->steps, columns = halves(w, block * MGV_AMX_BLOCK);
@@ -492,7 +516,7 @@ void mgv_amx_product(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, 
     };
 
     nothing.rows = 0;
-    products[w->int8][columns - 1][tiles - 1](w, block, rows, c, stride, &also);
+    products[w->int8][columns - 1][rows->nb - 1](w, block, rows, c, stride, add, &also);
 }
 
 #endif /* MGV_AMX */

@@ -88,6 +88,7 @@ void mgv_amx_pack_values(const MgvAmxWeights *w, void *data, const uint16_t *row
 /** The factor that the weights multiply: where tiles of 16 rows begin. */
 typedef struct MgvAmxRows {
     const void *tile[MGV_AMX_TILES];
+    int nb;                   ///< of them, up to mgv_amx_tiles()
     ptrdiff_t stride;         ///< bytes from row to row
     ptrdiff_t step;           ///< bytes from one step to the next
     const ptrdiff_t *segment; ///< bytes from the tile's beginning to each segment, NULL: there is one
@@ -102,8 +103,8 @@ void mgv_amx_rows_round(const MgvAmxWeights *w, void *tiles, const float *x, ptr
 /** The same in 8 bits. row: receives the scale of each. q: memory for one of them */
 void mgv_amx_rows_quantize(const MgvAmxWeights *w, void *tiles, MgvInt8Row *row, uint8_t *q, const float *x,
                            ptrdiff_t stride, int rows);
-/** Two such tiles from row number row on, a multiple of 16. */
-MgvAmxRows mgv_amx_rows(const MgvAmxWeights *w, const void *tiles, int row);
+/** The next tiles, up to two, of such rows, from row number row on, a multiple of 16. */
+MgvAmxRows mgv_amx_rows(const MgvAmxWeights *w, const void *tiles, int row, int rows);
 
 /**
  * What becomes of up to 32 rows and columns of a product, c: y = act(c * scale + bias) + residual. Every pointer is to
@@ -130,12 +131,15 @@ int mgv_amx_tiles(const MgvAmxWeights *w);
 /** Blocks of columns to multiply one lot of rows by before the next: as many as stay in second-level cache. */
 int mgv_amx_group(const MgvAmxWeights *w);
 
+/** Some of the steps of a row: weights, of a multiple of 32 columns and one segment, as if there were no others. */
+MgvAmxWeights mgv_amx_part(const MgvAmxWeights *w, int step, int steps);
+
 /**
- * c[16 * tiles, 32] = rows . a block of columns, as float, or int32_t of 8 bits. stride: bytes from row to row of c.
- * tiles: up to mgv_amx_tiles(). fetch: NULL or what to fetch into second-level cache meanwhile, a part of the next block.
- * before: what to do with another block meanwhile, while the multipliers are busy. Its rows become 0.
+ * c[16 * rows->nb, 32] = rows . a block of columns, as float, or int32_t of 8 bits; add: c += it. stride: bytes from row
+ * to row of c. fetch: NULL or what to fetch into second-level cache meanwhile. before: what to do with another block
+ * meanwhile, while the multipliers are busy. Its rows become 0.
  */
-void mgv_amx_product(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, int tiles, void *c, ptrdiff_t stride,
+void mgv_amx_product(const MgvAmxWeights *w, int block, const MgvAmxRows *rows, void *c, ptrdiff_t stride, int add,
                      const void *fetch, size_t fetch_bytes, MgvAmxOut *before);
 
 /** Do what is left to do. Its rows become 0. */

@@ -243,13 +243,16 @@ static TARGET void weigh_keys(Weights *w, const MgvAmxWeights *keys, const MgvAm
 static void weigh(const MgvKernelOp *o, const MgvAmxWeights *values, const uint8_t *weights, const MgvAmxOut *to, int queries)
 {
     const Attention *a = o->priv;
-    const MgvAmxRows rows = { { weights, weights + MGV_AMX_ROWS * a->weight_row, NULL, NULL }, a->weight_row, MGV_AMX_BYTES, NULL };
+    const MgvAmxRows rows = {
+        .tile = { weights, weights + MGV_AMX_ROWS * a->weight_row }, .nb = queries > MGV_AMX_ROWS ? 2 : 1,
+        .stride = a->weight_row, .step = MGV_AMX_BYTES,
+    };
     _Alignas(64) float c[MGV_AMX_BLOCK * MGV_AMX_BLOCK];
 
     for (int block = 0, at = 0; at < values->cout; block++, at += MGV_AMX_BLOCK) {
         MgvAmxOut out = *to;
 
-        mgv_amx_product(values, block, &rows, queries > MGV_AMX_ROWS ? 2 : 1, c, MGV_AMX_BLOCK * sizeof(*c), NULL, 0, NULL);
+        mgv_amx_product(values, block, &rows, c, MGV_AMX_BLOCK * sizeof(*c), 0, NULL, 0, NULL);
         out.c    = c;
         out.y    = to->y ? to->y + at : NULL;
         out.y16  = to->y16 ? to->y16 + at : NULL;
@@ -281,7 +284,7 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
         mgv_amx_rows_in(&keys, q, o->in16[0] + at, o->out.c, queries);
     else
         mgv_amx_rows_round(&keys, q, run->in[0] + at, o->out.c, queries);
-    rows = mgv_amx_rows(&keys, q, 0);
+    rows = mgv_amx_rows(&keys, q, 0, queries);
     w.scale   = (float)MGV_LOG2E / sqrtf((float)keys.inputs);
     w.rows    = weights;
     w.stride  = a->weight_row;

@@ -20,8 +20,9 @@
 /**
  * @file
  * Linear layers and 1x1x1 convolutions by AMX. A thread takes rows that stay in its second-level cache, as tiles, and
- * multiplies them by one block of columns after another, whose weights come by once. Activation, sum and rounding are
- * done block by block, a layer norm when its rows are complete.
+ * multiplies them by one block of columns after another, whose weights come by once. Of long rows it takes a part after
+ * another: then more of them, with their sums, stay there and share the weights. Activation, sum and rounding are done
+ * block by block, a layer norm when its rows are complete.
  */
 
 #include <string.h>
@@ -34,6 +35,10 @@
 /** Bytes of rows that a thread takes at once, of its second-level cache. */
 #define CACHE_BYTES (1 << 20)
 #define MAX_ROWS 512
+/** Rows of more than twice as many steps are taken in parts of no more. */
+#define PART_STEPS 32
+/** The same as CACHE_BYTES, of parts of rows and their sums. */
+#define PART_CACHE_BYTES (3 << 19)
 
 struct MgvAmxLinear {
     MgvAmxWeights weights;
@@ -42,7 +47,9 @@ struct MgvAmxLinear {
     int64_t rows;
     int most;               ///< rows of a tile, at most
     int cin, cout;
-    size_t x_bytes, row_bytes, y_bytes; ///< of scratch: rows as tiles; scales, a row of integers; sums for a norm
+    int part;               ///< steps that are multiplied at once
+    size_t x_bytes, row_bytes, y_bytes; ///< of scratch: rows as tiles; scales, a row of integers; what a norm is done to
+    size_t sum_bytes;       ///< and sums of parts, 0: rows are multiplied whole
 };
 
 void mgv_amx_linear_free(MgvAmxLinear **linear)
@@ -59,7 +66,21 @@ void mgv_amx_linear_free(MgvAmxLinear **linear)
 
 static size_t thread_bytes(const MgvAmxLinear *l)
 {
-    return l->x_bytes + l->row_bytes + l->y_bytes;
+    return l->x_bytes + l->row_bytes + l->y_bytes + l->sum_bytes;
+}
+
+/** Parts of rows, and how many rows. Rows of 8 bits are whole, as they have one scale. */
+static void choose_tiles(MgvAmxLinear *l)
+{
+    const int steps = l->weights.steps, parts = (steps + PART_STEPS - 1) / PART_STEPS;
+    const int cut = parts > 2 && !l->weights.int8 && l->cout % MGV_AMX_BLOCK == 0;
+    const size_t sums = cut ? l->cout * sizeof(float) : 0;
+
+    l->part = cut ? (steps + parts - 1) / parts : steps;
+    l->most = (int)((cut ? PART_CACHE_BYTES : CACHE_BYTES) / (l->part * MGV_AMX_BYTES + sums));
+    l->most = MGV_ALIGN_UP(MGV_CLAMP(l->most, MGV_AMX_BLOCK, MGV_MIN(MAX_ROWS, l->rows)), MGV_AMX_ROWS);
+    l->x_bytes   = (size_t)l->most * l->part * MGV_AMX_BYTES;
+    l->sum_bytes = MGV_ALIGN_UP(l->most, MGV_AMX_BLOCK) * sums;
 }
 
 static int linear_init(MgvAmxLinear *l, MgvKernelOp *o, float *w, const float *bias, int int8)
@@ -78,9 +99,7 @@ static int linear_init(MgvAmxLinear *l, MgvKernelOp *o, float *w, const float *b
     l->weights = mgv_amx_weights(int8, l->cout, 1, l->cin);
     if (mgv_amx_pack(&l->weights, w) < 0)
         return mgv_cpu_no_memory(o);
-    l->most = (int)(CACHE_BYTES / mgv_amx_rows_bytes(&l->weights, 1) * MGV_AMX_ROWS);
-    l->most = MGV_ALIGN_UP(MGV_CLAMP(l->most, MGV_AMX_BLOCK, MGV_MIN(MAX_ROWS, l->rows)), MGV_AMX_ROWS);
-    l->x_bytes = mgv_amx_rows_bytes(&l->weights, l->most);
+    choose_tiles(l);
     if (int8)
         l->row_bytes = MGV_ALIGN_UP(l->most * sizeof(MgvInt8Row), MGV_ALIGNMENT) + MGV_ALIGN_UP(l->cin, MGV_ALIGNMENT);
     if (o->norm)
@@ -126,30 +145,31 @@ static int64_t tile_row(const Run *run, int tile)
     return MGV_MIN(run->rows, MGV_AMX_ROWS * mgv_share(row_tiles(run->rows), tile, run->nb_tiles));
 }
 
-static void rows_in(const MgvKernelOp *o, const Run *run, int64_t first, int n, uint8_t *scratch)
-{
-    const MgvAmxLinear *l = run->l;
-    uint8_t *row = scratch + l->x_bytes;
-    const int64_t at = first * l->cin;
-
-    if (l->weights.int8)
-        mgv_amx_rows_quantize(&l->weights, scratch, (MgvInt8Row *)row,
-                              row + MGV_ALIGN_UP(l->most * sizeof(MgvInt8Row), MGV_ALIGNMENT), run->x + at, l->cin, n);
-    else if (o->in16[0])
-        mgv_amx_rows_in(&l->weights, scratch, o->in16[0] + at, l->cin, n);
-    else
-        mgv_amx_rows_round(&l->weights, scratch, run->x + at, l->cin, n);
-}
-
-/** Where a tile's results go. */
+/** Where a tile's rows come from and its results go. */
 typedef struct Tile {
-    const uint8_t *scratch;
+    const float *x;
+    const uint16_t *x16;    ///< NULL: x
+    uint8_t *scratch;
     int n;                  ///< rows
     const float *residual;
     float *y;
     uint16_t *y16;
     enum MgvAct act;
 } Tile;
+
+/** From value k of each row on, those of the part that w is for. */
+static void rows_in(const MgvAmxLinear *l, const Tile *t, const MgvAmxWeights *w, int k)
+{
+    uint8_t *row = t->scratch + l->x_bytes;
+
+    if (w->int8)
+        mgv_amx_rows_quantize(w, t->scratch, (MgvInt8Row *)row,
+                              row + MGV_ALIGN_UP(l->most * sizeof(MgvInt8Row), MGV_ALIGNMENT), t->x, l->cin, t->n);
+    else if (t->x16)
+        mgv_amx_rows_in(w, t->scratch, t->x16 + k, l->cin, t->n);
+    else
+        mgv_amx_rows_round(w, t->scratch, t->x + k, l->cin, t->n);
+}
 
 /** What comes after a product of rows [row,row+32) and a block of columns. */
 static void describe(MgvAmxOut *out, const MgvAmxLinear *l, const Tile *t, const float *c, int row, int column)
@@ -173,34 +193,62 @@ static void describe(MgvAmxOut *out, const MgvAmxLinear *l, const Tile *t, const
     }
 }
 
-/**
- * Products of the tile, by a group of blocks of columns at a time. What comes after one is done during the next, and
- * the weights of the next group come into cache.
- */
-static void multiply(const MgvAmxLinear *l, const Tile *t)
-{
-    const MgvAmxWeights *w = &l->weights;
-    const int nb_blocks = (l->cout + MGV_AMX_BLOCK - 1) / MGV_AMX_BLOCK, group = mgv_amx_group(w);
-    const size_t part = w->block / ((t->n + MGV_AMX_BLOCK - 1) / MGV_AMX_BLOCK);
+/** Blocks of 32x32 sums: two that take turns, and what is to be done with the one before. */
+typedef struct Sums {
     _Alignas(64) float c[2][MGV_AMX_BLOCK * MGV_AMX_BLOCK];
-    MgvAmxOut out = { .columns = w->int8 ? &l->columns : NULL, .stride = l->cout };
-    int turn = 0;
+    int turn;
+    MgvAmxOut out;
+} Sums;
+
+/** Where sums of rows [row,row+32) and a block of columns go. */
+static float *sums_of(const MgvAmxLinear *l, const Tile *t, Sums *s, int row, int column)
+{
+    float *all = (float *)(t->scratch + l->x_bytes + l->row_bytes + l->y_bytes);
+
+    return l->sum_bytes ? all + (ptrdiff_t)row * l->cout + column * MGV_AMX_BLOCK : s->c[s->turn ^= 1];
+}
+
+/**
+ * Products of a part of the tile's rows, by a group of blocks of columns at a time. What comes after one is done during
+ * the next, and the weights of the next group come into cache.
+ */
+static void multiply_part(const MgvAmxLinear *l, const Tile *t, int step, Sums *s)
+{
+    const MgvAmxWeights w = mgv_amx_part(&l->weights, step, l->part), then = mgv_amx_part(&l->weights, step + w.steps, l->part);
+    const int nb_blocks = (l->cout + MGV_AMX_BLOCK - 1) / MGV_AMX_BLOCK, group = mgv_amx_group(&w);
+    const size_t share = (size_t)w.steps * 2 * MGV_AMX_TILE / ((t->n + MGV_AMX_BLOCK - 1) / MGV_AMX_BLOCK);
 
     for (int first = 0; first < nb_blocks; first += group) {
         const int end = MGV_MIN(first + group, nb_blocks);
-        const char *next = (const char *)w->data + end * w->block;
+        const char *next = end < nb_blocks ? (const char *)w.data + end * w.block : then.steps > 0 ? then.data : NULL;
 
         for (int i = 0; i < t->n; i += MGV_AMX_BLOCK) {
-            const MgvAmxRows rows = mgv_amx_rows(w, t->scratch, i);
+            const MgvAmxRows rows = mgv_amx_rows(&w, t->scratch, i, t->n);
 
-            for (int block = first; block < end; block++, turn ^= 1, next += part) {
-                mgv_amx_product(w, block, &rows, t->n - i > MGV_AMX_ROWS ? 2 : 1, c[turn], MGV_AMX_BLOCK * sizeof(float),
-                                end < nb_blocks ? next : NULL, part, &out);
-                describe(&out, l, t, c[turn], i, block * MGV_AMX_BLOCK);
+            for (int k = first; k < end; k++) {
+                const char *fetch = next ? next + (k - first) * w.block + i / MGV_AMX_BLOCK * share : NULL;
+                float *c = sums_of(l, t, s, i, k * MGV_AMX_BLOCK);
+
+                mgv_amx_product(&w, k, &rows, c, MGV_AMX_BLOCK * sizeof(*c), step > 0, fetch, share, &s->out);
+                if (then.steps <= 0)
+                    describe(&s->out, l, t, c, i, k * MGV_AMX_BLOCK);
             }
         }
     }
-    mgv_amx_out(&out);
+}
+
+static void multiply(const MgvAmxLinear *l, const Tile *t)
+{
+    const MgvAmxWeights *w = &l->weights;
+    Sums s = { .out = { .columns = w->int8 ? &l->columns : NULL, .stride = l->cout } };
+
+    for (int step = 0; step < w->steps; step += l->part) {
+        const MgvAmxWeights part = mgv_amx_part(w, step, l->part);
+
+        rows_in(l, t, &part, step * (MGV_AMX_BYTES / 2));
+        multiply_part(l, t, step, &s);
+    }
+    mgv_amx_out(&s.out);
 }
 
 static int linear_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
@@ -208,20 +256,22 @@ static int linear_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const Run *run = arg;
     const MgvAmxLinear *l = run->l;
     const int64_t first = tile_row(run, tile), at = first * l->cout;
-    const int n = (int)(tile_row(run, tile + 1) - first);
     uint8_t *scratch = (uint8_t *)o->scratch + thread * thread_bytes(l);
     float *y = run->y ? run->y + at : o->norm ? (float *)(scratch + l->x_bytes + l->row_bytes) : NULL;
     uint16_t *y16 = o->out16 ? o->out16 + at : NULL;
-    const Tile t = { scratch, n, o->residual ? o->residual + at : NULL, y, o->norm ? NULL : y16, o->op->act };
+    const Tile t = {
+        .x = run->x ? run->x + first * l->cin : NULL, .x16 = o->in16[0] ? o->in16[0] + first * l->cin : NULL,
+        .scratch = scratch, .n = (int)(tile_row(run, tile + 1) - first),
+        .residual = o->residual ? o->residual + at : NULL, .y = y, .y16 = o->norm ? NULL : y16, .act = o->op->act,
+    };
 
-    if (!n)
+    if (!t.n)
         return 0;
-    rows_in(o, run, first, n, scratch);
     mgv_amx_begin();
     multiply(l, &t);
     mgv_amx_end();
     if (o->norm)
-        mgv_cpu_layer_norm(o->norm, y, y16, y, n);
+        mgv_cpu_layer_norm(o->norm, y, y16, y, t.n);
     return 0;
 }
 

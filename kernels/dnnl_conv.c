@@ -527,7 +527,7 @@ static void multiply(const MgvKernelOp *o, const Product *p, const Planes *l)
     const int nb_blocks = (p->cout + MGV_AMX_BLOCK - 1) / MGV_AMX_BLOCK, group = mgv_amx_group(w), most = mgv_amx_tiles(w);
     const size_t part = w->block / ((l->nb_tiles + most - 1) / most);
     _Alignas(64) float c[2][MGV_AMX_TILES * MGV_AMX_ROWS * MGV_AMX_BLOCK];
-    MgvAmxRows rows = { .stride = cell, .step = MGV_AMX_BYTES, .segment = l->segment };
+    MgvAmxRows rows = { .nb = most, .stride = cell, .step = MGV_AMX_BYTES, .segment = l->segment };
     MgvAmxOut out = { .rows = 0 };
     int turn = 0;
 
@@ -539,7 +539,7 @@ static void multiply(const MgvKernelOp *o, const Product *p, const Planes *l)
             for (int i = 0; i < most; i++) // the last one again where there are too few
                 rows.tile[i] = l->padded + padded_pixel(l, MGV_MIN(tile + i, l->nb_tiles - 1)) * cell;
             for (int block = first; block < end; block++, turn ^= 1, next += part) {
-                mgv_amx_product(w, block, &rows, most, c[turn], MGV_AMX_BLOCK * sizeof(float),
+                mgv_amx_product(w, block, &rows, c[turn], MGV_AMX_BLOCK * sizeof(float), 0,
                                 end < nb_blocks ? next : NULL, part, &out);
                 describe(&out, p, l, c[turn], tile, MGV_MIN(most, l->nb_tiles - tile), block * MGV_AMX_BLOCK);
             }

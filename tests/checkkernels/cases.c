@@ -87,6 +87,9 @@ const Case cases[] = {
     LIN(1, 33, 17, 130, SILU),
     LIN(3, 67, 64, 48, GELU),
     LIN(1, 131, 256, 96),
+    LIN(1, 45, 2100, 64, BIAS, GELU), // rows in parts
+    LIN(1, 300, 2049, 96),
+    LIN(1, 17, 2080, 48, BIAS), // but not with half a block of columns
     LIN(1, 17, 33, 5, .table = 1, .rows = 7),
     LIN(2, 33, 64, 64, .table = 1, .rows = 1),
 
