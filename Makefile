@@ -15,7 +15,7 @@ in_tree = $(patsubst $(SRC_PATH)/%,%,$(sort $(wildcard $(addprefix $(SRC_PATH)/,
 objs    = $(patsubst %.c,build/obj/%.o,$(1))
 
 # one noun a file, so the folders are the lists; what depends on a library is listed with it
-LIB_SRCS = $(call in_tree,libmagvit/*.c) $(addprefix kernels/,host.c fuse.c ref.c worker.c)
+LIB_SRCS = $(call in_tree,libmagvit/*.c) $(addprefix kernels/,host.c fuse.c rows.c ref.c worker.c)
 
 ifeq ($(CONFIG_ONEDNN),yes)
 LIB_SRCS += $(call in_tree,kernels/amx*.c kernels/cpu*.c kernels/dnnl*.c)

@@ -56,10 +56,26 @@ struct MgvExec {
     size_t grown;            ///< by how much the device's arena had to grow
     int32_t *rows;           ///< positions that are computed, NULL: all
     int nb_rows;
+    int32_t *wanted;         ///< positions that ops from cut on compute, if nb_wanted is not 0
+    int nb_wanted, cut;
     int measured;            ///< only to be measured: weights are let go of at once
     MgvTapFn *tap;
     void *tap_opaque;
 };
+
+/** Where a tensor lies in a form, NULL if it has not got that one. */
+void *mgv_exec_locate(const MgvExec *exec, int way, MgvT x, int form);
+
+/** Set the shapes of an op by the rows that it computes. */
+void mgv_exec_shapes(const MgvExec *exec, MgvKernelOp *o);
+/** Bytes of the rows of a tensor that are computed. */
+size_t mgv_exec_size(const MgvExec *exec, MgvT tensor);
+/** No rows are selected any more. On the worker thread. arg: the MgvExec. @return 0 */
+int mgv_exec_forget(void *arg);
+/** New rows of keys or values, input k, go into what is kept. @return all of them */
+void *mgv_exec_keep(const MgvKernelOp *o, int k, const void *new);
+/** Before op cut runs: of what lives on, let the wanted rows lie one behind the other. */
+void mgv_exec_leave_out(const MgvExec *exec, int way);
 
 /** Decide which ops run as one, and lay out tensors: after declare() of all ops, before prepare() of any. */
 int mgv_exec_fuse(MgvExec *exec);

@@ -115,28 +115,6 @@ float *mgv_host_weight(MgvKernelOp *o, int i)
     return w;
 }
 
-static int is_row(MgvShape s)
-{
-    return s.n == 1 && s.t == 1 && s.h == 1;
-}
-
-static void set_shapes(MgvKernelOp *o, const MgvExec *exec)
-{
-    const MgvTensorInfo *tensors = exec->plan->tensors;
-
-    o->rows = exec->rows;
-    o->out  = tensors[o->op->out].shape;
-    if (o->rows)
-        o->out.w = exec->nb_rows;
-    for (int i = 0; i < MGV_MAX_IN; i++) {
-        if (o->op->in[i] < 0)
-            continue;
-        o->in[i] = tensors[o->op->in[i]].shape;
-        if (o->rows && (o->op->type != MGV_OP_ATTENTION || i == 0))
-            o->in[i].w = exec->nb_rows;
-    }
-}
-
 static void set_up_op(MgvExec *exec, MgvKernelOp *o, const MgvOp *op)
 {
     o->kernel = &exec->dev->kernels[op->type];
@@ -144,7 +122,7 @@ static void set_up_op(MgvExec *exec, MgvKernelOp *o, const MgvOp *op)
     o->op     = op;
     o->dev    = exec->dev;
     o->log    = exec->dev->log;
-    set_shapes(o, exec);
+    mgv_exec_shapes(exec, o);
 }
 
 int mgv_exec_no_memory(const MgvDevice *dev, const MgvPlan *plan, size_t bytes, const char *what)
@@ -179,26 +157,6 @@ static int prepare_ops(void *arg)
     return 0;
 fail:
     return ret;
-}
-
-/* Bytes of a row of keys or values in the form that the kernel reads. */
-static size_t kept_row(const MgvKernelOp *o, int k)
-{
-    return o->in[k].c * (o->in_bf16 >> k & 1 ? sizeof(uint16_t) : sizeof(float));
-}
-
-/* All rows are computed again. */
-static int forget(void *arg)
-{
-    MgvExec *exec = arg;
-
-    mgv_freep(&exec->rows);
-    for (int i = 0; i < exec->nb_ops; i++) {
-        for (int k = 1; k < MGV_MAX_IN; k++)
-            mgv_freep(&exec->ops[i].kept[k]);
-        set_shapes(&exec->ops[i], exec);
-    }
-    return 0;
 }
 
 static int unprepare_ops(void *arg)
@@ -292,7 +250,7 @@ void mgv_host_free(MgvExec **exec)
 {
     if (!*exec)
         return;
-    mgv_host_call((*exec)->dev, forget, *exec);
+    mgv_host_call((*exec)->dev, mgv_exec_forget, *exec);
     mgv_host_call((*exec)->dev, unprepare_ops, *exec);
     mgv_freep(&(*exec)->ops);
     mgv_freep(&(*exec)->fused);
@@ -300,15 +258,8 @@ void mgv_host_free(MgvExec **exec)
         mgv_freep(&(*exec)->form[way][OWN]);
     mgv_freep(&(*exec)->own);
     mgv_freep(&(*exec)->rows);
+    mgv_freep(&(*exec)->wanted);
     mgv_freep(exec);
-}
-
-/* Bytes of the rows of a tensor that are computed. */
-static size_t size_of(const MgvExec *exec, MgvT tensor)
-{
-    const MgvTensorInfo *t = &exec->plan->tensors[tensor];
-
-    return exec->rows ? t->size / t->shape.w * exec->nb_rows : t->size;
 }
 
 /* Where an input or output lies, NULL with one line if it is none, or of another size. */
@@ -318,7 +269,7 @@ static uint8_t *find_data(const MgvExec *exec, MgvT tensor, size_t size, const M
     int i;
 
     for (i = 0; i < nb; i++)
-        if (list[i] == tensor && size_of(exec, tensor) == size)
+        if (list[i] == tensor && mgv_exec_size(exec, tensor) == size)
             return exec->own + exec->form[SINGLE][OWN][tensor].offset;
     mgv_err(exec->dev->log, "%s: tensor %d of %zu bytes is not one of %d inputs or outputs", p->name, tensor, size, nb);
     return NULL;
@@ -359,8 +310,7 @@ static int run_op(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *
     return ret;
 }
 
-/* Where a tensor lies in a form, NULL if it has not got that one. */
-static void *locate(const MgvExec *exec, int way, MgvT x, int form)
+void *mgv_exec_locate(const MgvExec *exec, int way, MgvT x, int form)
 {
     const MgvTensorInfo *t = x < 0 ? NULL : &exec->form[way][form][x];
 
@@ -369,9 +319,9 @@ static void *locate(const MgvExec *exec, int way, MgvT x, int form)
 
 static void *locate_f32(const MgvExec *exec, int way, MgvT x)
 {
-    void *own = locate(exec, way, x, OWN);
+    void *own = mgv_exec_locate(exec, way, x, OWN);
 
-    return own ? own : locate(exec, way, x, F32);
+    return own ? own : mgv_exec_locate(exec, way, x, F32);
 }
 
 static int call_tap(const MgvExec *exec, int op, const void *out)
@@ -396,16 +346,6 @@ static int call_tap(const MgvExec *exec, int op, const void *out)
     return ret;
 }
 
-/* New rows of keys or values go into what is kept. @return all of them */
-static void *keep(const MgvKernelOp *o, int k, const void *new)
-{
-    const size_t bytes = kept_row(o, k);
-
-    for (int i = 0; new && i < o->in[0].w; i++)
-        memcpy((uint8_t *)o->kept[k] + o->rows[i] * bytes, (const uint8_t *)new + i * bytes, bytes);
-    return new ? o->kept[k] : NULL;
-}
-
 /* Tell the op that leads where everything lies, and run ops i to f->end. */
 static int run_ops(const MgvExec *exec, int way, int i, const Fused *f)
 {
@@ -415,10 +355,10 @@ static int run_ops(const MgvExec *exec, int way, int i, const Fused *f)
 
     for (int j = 0; j < MGV_MAX_IN; j++) {
         in[j] = locate_f32(exec, way, exec->ops[i].op->in[j]);
-        o->in16[j] = locate(exec, way, exec->ops[i].op->in[j], BF16);
+        o->in16[j] = mgv_exec_locate(exec, way, exec->ops[i].op->in[j], BF16);
     }
     for (int k = 1; o->kept[1] && k < MGV_MAX_IN; k++) {
-        const void *all = keep(o, k, o->in16[k] ? (const void *)o->in16[k] : in[k]);
+        const void *all = mgv_exec_keep(o, k, o->in16[k] ? (const void *)o->in16[k] : in[k]);
 
         in[k]      = o->in16[k] ? NULL : all;
         o->in16[k] = o->in16[k] ? all : NULL;
@@ -429,7 +369,7 @@ static int run_ops(const MgvExec *exec, int way, int i, const Fused *f)
     o->beside   = f->end > f->last ? &exec->ops[f->end] : NULL;
     o->out_beside = o->beside ? locate_f32(exec, way, o->beside->op->out) : NULL;
     o->stats_of = f->stats >= 0 ? &exec->ops[f->stats] : NULL;
-    o->out16    = locate(exec, way, out, BF16);
+    o->out16    = mgv_exec_locate(exec, way, out, BF16);
     o->stat     = exec->dev->arena + exec->shared_size[way];
     o->scratch  = (uint8_t *)o->stat + exec->stat_bytes;
     return run_op(o, in, locate_f32(exec, way, out));
@@ -448,6 +388,8 @@ static int run_plan(void *arg)
         Fused single = { i, i, i, -1, -1, 0 }, *f = way == FUSED ? &exec->fused[i] : &single;
         double seconds = mgv_time();
 
+        if (exec->nb_wanted && i == exec->cut)
+            mgv_exec_leave_out(exec, way);
         RET(run_ops(exec, way, i, f));
         seconds = mgv_time() - seconds;
         f->seconds = f->seconds > 0 ? MGV_MIN(f->seconds, seconds) : seconds;
@@ -465,62 +407,6 @@ fail:
 int mgv_host_run(MgvExec *exec)
 {
     return mgv_host_call(exec->dev, run_plan, exec);
-}
-
-typedef struct Selection {
-    MgvExec *exec;
-    const int32_t *rows;
-    int n;
-} Selection;
-
-static int keep_all(MgvExec *exec)
-{
-    const MgvPlan *p = exec->plan;
-    const int w = p->tensors[p->inputs[0]].shape.w;
-
-    exec->rows = mgv_calloc(w, sizeof(*exec->rows));
-    if (!exec->rows)
-        return mgv_exec_no_memory(exec->dev, p, w * sizeof(*exec->rows), "positions");
-    for (int i = 0; i < exec->nb_ops; i++) {
-        MgvKernelOp *o = &exec->ops[i];
-
-        for (int k = 1; o->op->type == MGV_OP_ATTENTION && k < MGV_MAX_IN; k++) {
-            o->kept[k] = mgv_calloc(w, kept_row(o, k));
-            if (!o->kept[k])
-                return mgv_exec_no_memory(exec->dev, p, w * kept_row(o, k), "keys and values");
-        }
-    }
-    return 0;
-}
-
-/* On the worker thread, so that no plan runs meanwhile. */
-static int select_rows(void *arg)
-{
-    const Selection *s = arg;
-    MgvExec *exec = s->exec;
-    int ret;
-
-    if (!s->n)
-        return forget(exec);
-    for (int x = 0; x < exec->plan->nb_tensors; x++)
-        if (!is_row(exec->plan->tensors[x].shape)) {
-            mgv_err(exec->dev->log, "%s: rows can only be selected of one sequence", exec->plan->name);
-            return MAGVIT_ERR(ENOTSUP);
-        }
-    if (!exec->rows && (ret = keep_all(exec)) < 0) {
-        forget(exec);
-        return ret;
-    }
-    exec->nb_rows = s->n;
-    memcpy(exec->rows, s->rows, s->n * sizeof(*exec->rows));
-    for (int i = 0; i < exec->nb_ops; i++)
-        set_shapes(&exec->ops[i], exec);
-    return 0;
-}
-
-int mgv_host_select(MgvExec *exec, const int32_t *rows, int n)
-{
-    return mgv_host_call(exec->dev, select_rows, &(Selection){ exec, rows, n });
 }
 
 void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque)
@@ -590,6 +476,7 @@ const MgvBackend mgv_backend_ref = {
     .read     = mgv_host_read,
     .tap      = mgv_host_tap,
     .select   = mgv_host_select,
+    .want     = mgv_host_want,
     .share    = mgv_host_share,
     .seconds  = mgv_host_seconds,
     .memory   = mgv_host_memory,
@@ -642,6 +529,7 @@ const MgvBackend mgv_backend_cpu = {
     .read     = mgv_host_read,
     .tap      = mgv_host_tap,
     .select   = mgv_host_select,
+    .want     = mgv_host_want,
     .share    = mgv_host_share,
     .seconds  = mgv_host_seconds,
     .memory   = mgv_host_memory,

@@ -74,7 +74,7 @@ struct MgvKernelOp {
     int writes_bf16;              ///< run() can round its output
     int out_f32, out_bf16;        ///< forms that run() shall write, known to prepare()
     unsigned in_bf16;             ///< bit i: in16[i] will be there, known to prepare()
-    const int32_t *rows;          ///< position of each of the out.w rows, NULL: all are computed; see mgv_host_select()
+    const int32_t *rows;          ///< position of each of the out.w rows, NULL: all are computed; see rows.c
     unsigned fuses;               ///< declare() sets bit MGV_OP_*: run() can do such an op that follows: see below
     unsigned fuses_before;        ///< the same of an op that comes before
     const MgvKernelOp *before;    ///< the op that run() does to its input first, NULL: none
@@ -146,6 +146,7 @@ int mgv_host_run(MgvExec *exec);
 int mgv_host_read(MgvExec *exec, MgvT tensor, void *data, size_t size);
 void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque);
 int mgv_host_select(MgvExec *exec, const int32_t *rows, int n);
+int mgv_host_want(MgvExec *exec, const int32_t *rows, int n);
 void mgv_host_share(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque);
 double mgv_host_seconds(const MgvExec *exec, int op);
 void mgv_host_memory(const MgvExec *exec, size_t *weights, size_t *work);

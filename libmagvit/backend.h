@@ -125,6 +125,11 @@ typedef struct MgvBackend {
      * n 0: all again, what was kept is forgotten. Optional. ENOTSUP with a line for a plan of anything else.
      */
     int (*select)(MgvExec *exec, const int32_t *rows, int n);
+    /**
+     * Sequences only, N = 1, while nothing is selected: later runs give the n positions of the outputs that rows lists
+     * in ascending order, which have n rows then, and leave out what the others alone need. n 0: all again. Optional.
+     */
+    int (*want)(MgvExec *exec, const int32_t *rows, int n);
     /** Call fn once for each part, on the device's threads; optional. Not from a tap. */
     void (*share)(MgvDevice *dev, int nb_parts, MgvPartFn *fn, void *opaque);
     /** The least that an op and those that run as one with it have taken, 0: none did, or it runs with one before. Optional. */

@@ -86,17 +86,34 @@ static void set_prefix(MagvitContext *ctx, enum MgvPrompt prompt, int class_id)
     ctx->ids[mgv_prefix_length(c) - 1] = mgv_token_class(c, class_id);
 }
 
-/** Run the transformer on ctx->ids, whose visual part is set, and take its visual logits. */
-static int run_transformer(MagvitContext *ctx, enum MgvPrompt prompt, int class_id, float *logits)
+/** Logits of the n rows that ctx->rows lists go to their tokens. */
+static void take_logits(const MagvitContext *ctx, int n, float *logits)
 {
     const MgvConfig *c = &ctx->config;
-    int prefix = mgv_prefix_length(c), ret;
+    const int prefix = mgv_prefix_length(c);
 
+    for (int k = 0; k < n; k++)
+        if (ctx->rows[k] >= prefix)
+            memcpy(logits + (size_t)(ctx->rows[k] - prefix) * c->codebook_size, ctx->logits + (size_t)k * c->codebook_size,
+                   c->codebook_size * sizeof(*logits));
+}
+
+/** Run the transformer on ctx->ids, whose visual part is set, and take the logits of the unknown tokens. */
+static int run_transformer(MagvitContext *ctx, enum MgvPrompt prompt, int class_id, const uint8_t *unknown, float *logits)
+{
+    const MgvConfig *c = &ctx->config;
+    const int prefix = mgv_prefix_length(c);
+    int n = 0, ret;
+
+    for (int i = 0; i < c->length; i++)
+        if (!ctx->backend->want || (i >= prefix && unknown[i - prefix]))
+            ctx->rows[n++] = i;
+    if (ctx->backend->want)
+        RET(ctx->backend->want(ctx->exec[MGV_TRANSFORMER], ctx->rows, n));
     set_prefix(ctx, prompt, class_id);
     RET(mgv_context_run(ctx, MGV_TRANSFORMER, "ids", ctx->ids, c->length * sizeof(*ctx->ids), "logits", ctx->logits,
-                 (size_t)c->length * c->codebook_size * sizeof(*ctx->logits)));
-    memcpy(logits, ctx->logits + (size_t)prefix * c->codebook_size,
-           (size_t)mgv_nb_tokens(c) * c->codebook_size * sizeof(*logits));
+                        (size_t)n * c->codebook_size * sizeof(*ctx->logits)));
+    take_logits(ctx, n, logits);
     return 0;
 
 fail:
@@ -112,7 +129,6 @@ static int run_active(Run *run, const int32_t *tokens, const uint8_t *unknown, f
     MagvitContext *ctx = run->model->ctx;
     const MgvConfig *c = &ctx->config;
     const int prefix = mgv_prefix_length(c), nb_tokens = mgv_nb_tokens(c), mask = mgv_token_mask(c);
-    const size_t row = c->codebook_size * sizeof(*logits);
     int n = 0, ret;
 
     for (; n < prefix; n++)
@@ -124,9 +140,9 @@ static int run_active(Run *run, const int32_t *tokens, const uint8_t *unknown, f
         }
     set_prefix(ctx, task_prompt(run->model, run->job), run->model->class_id);
     RET(ctx->backend->select(ctx->exec[MGV_TRANSFORMER], ctx->rows, n));
-    RET(mgv_context_run(ctx, MGV_TRANSFORMER, "ids", ctx->ids, n * sizeof(*ctx->ids), "logits", ctx->logits, n * row));
-    for (int k = prefix; k < n; k++)
-        memcpy(logits + (size_t)(ctx->rows[k] - prefix) * c->codebook_size, ctx->logits + (size_t)k * c->codebook_size, row);
+    RET(mgv_context_run(ctx, MGV_TRANSFORMER, "ids", ctx->ids, n * sizeof(*ctx->ids), "logits", ctx->logits,
+                        (size_t)n * c->codebook_size * sizeof(*ctx->logits)));
+    take_logits(ctx, n, logits);
     memcpy(run->active, unknown, nb_tokens);
     return 0;
 
@@ -143,8 +159,8 @@ static void tell_progress(const MagvitContext *ctx, MgvProgress *p)
         mgv_verbose(&ctx->log, "%d of %d steps of the window, %.0f s", done, atomic_load(&p->total), p->told - p->start);
 }
 
-/** Run the transformer on all tokens, and again without condition if there is guidance. */
-static int run_all(Run *run, const int32_t *tokens, float *logits)
+/** Run the transformer on all tokens for the unknown ones, and again without condition if there is guidance. */
+static int run_all(Run *run, const int32_t *tokens, const uint8_t *unknown, float *logits)
 {
     MagvitContext *ctx = run->model->ctx;
     const MgvConfig *c = &ctx->config;
@@ -154,14 +170,15 @@ static int run_all(Run *run, const int32_t *tokens, float *logits)
 
     for (int i = 0; i < n; i++)
         ids[i] = tokens[i] < 0 ? mask : tokens[i];
-    RET(run_transformer(ctx, task_prompt(run->model, run->job), run->model->class_id, logits));
+    RET(run_transformer(ctx, task_prompt(run->model, run->job), run->model->class_id, unknown, logits));
     if (run->uncond) {
         /* a token that still equals its condition counts as undecided */
         for (int i = 0; i < n; i++)
             ids[i] = tokens[i] < 0 || tokens[i] == ctx->cond[i] ? mask : tokens[i];
-        RET(run_transformer(ctx, MGV_PROMPT_CLASS, -1, run->uncond));
+        RET(run_transformer(ctx, MGV_PROMPT_CLASS, -1, unknown, run->uncond));
         for (size_t i = 0; i < (size_t)n * c->codebook_size; i++)
-            logits[i] += scale * (logits[i] - run->uncond[i]);
+            if (unknown[i / c->codebook_size])
+                logits[i] += scale * (logits[i] - run->uncond[i]);
     }
     return 0;
 
@@ -177,7 +194,7 @@ static int step_logits(void *opaque, int step, const int32_t *tokens, const uint
 
     if (atomic_load(&run->job->progress->cancel))
         return MAGVIT_ERR(ECANCELED);
-    RET(run->active ? run_active(run, tokens, unknown, logits) : run_all(run, tokens, logits));
+    RET(run->active ? run_active(run, tokens, unknown, logits) : run_all(run, tokens, unknown, logits));
     tell_progress(ctx, run->job->progress);
     mgv_debug(&ctx->log, "step %d of %d", step + 1, run->model->sampler.steps);
     return 0;
@@ -242,6 +259,8 @@ static int run_job_locked(const Model *m, MgvJob *job)
 fail:
     if (run.active)
         ctx->backend->select(ctx->exec[MGV_TRANSFORMER], NULL, 0);
+    else if (ctx->backend->want)
+        ctx->backend->want(ctx->exec[MGV_TRANSFORMER], NULL, 0);
     mgv_freep(&run.active);
     mgv_freep(&run.uncond);
     return ret;

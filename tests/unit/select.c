@@ -17,8 +17,8 @@
  */
 
 /*
- * Selected rows of a transformer: what is computed, what is kept, and that all
- * of it is as before once nothing is selected any more.
+ * Selected and wanted rows of a transformer: what is computed, what is kept, and
+ * that all of it is as before once nothing is selected or wanted any more.
  */
 
 #include <math.h>
@@ -138,6 +138,76 @@ static void check_backend(const MgvBackend *b, int layers)
     close_net(&n);
 }
 
+/* Logits of the rows of list, which are wanted, of the same ids. */
+static void run_wanted(Net *n, const int32_t *list, int nb, float (*out)[MAX_CODES])
+{
+    const size_t row = n->c.codebook_size * sizeof(**out);
+    float logits[MAX_ROWS * MAX_CODES];
+
+    CU_ASSERT_EQUAL_FATAL(n->b->want(n->exec, list, nb), 0);
+    CU_ASSERT_EQUAL_FATAL(n->b->write(n->exec, mgv_plan_find_input(n->plan, "ids"), n->ids, n->c.length * sizeof(*n->ids)), 0);
+    CU_ASSERT_EQUAL_FATAL(n->b->run(n->exec), 0);
+    CU_ASSERT_EQUAL_FATAL(n->b->read(n->exec, mgv_plan_find_output(n->plan, "logits"), logits, nb * row), 0);
+    for (int i = 0; i < nb; i++)
+        memcpy(out[list[i]], (char *)logits + i * row, row);
+}
+
+static int count_rows(void *opaque, const MgvPlan *plan, int op, const void *out)
+{
+    (void)plan, (void)op, (void)out;
+    ++*(int *)opaque;
+    return 0;
+}
+
+static void check_wanted(const MgvBackend *b, int layers)
+{
+    static float all[MAX_ROWS][MAX_CODES], some[MAX_ROWS][MAX_CODES];
+    int32_t list[MAX_ROWS], third[MAX_ROWS];
+    Net n;
+    int nb, nb_third, taps = 0;
+
+    open_net(&n, b, layers);
+    nb       = every(list, n.c.length, 1);
+    nb_third = every(third, n.c.length, 3);
+    memset(some, 0, sizeof(some));
+    run(&n, NULL, -1, all);
+    run_wanted(&n, third, nb_third, some);
+    CU_ASSERT(same(&n, all, some, third, nb_third));
+    CU_ASSERT_EQUAL(some[1][0], 0.0f);
+    /* the last position alone, all of them, and again op by op */
+    memset(some, 0, sizeof(some));
+    run_wanted(&n, list + nb - 1, 1, some);
+    CU_ASSERT(same(&n, all, some, list + nb - 1, 1));
+    run_wanted(&n, list, nb, some);
+    CU_ASSERT(same(&n, all, some, list, nb));
+    memset(some, 0, sizeof(some));
+    b->tap(n.exec, count_rows, &taps);
+    run_wanted(&n, third, nb_third, some);
+    CU_ASSERT(same(&n, all, some, third, nb_third));
+    CU_ASSERT_EQUAL(taps, n.plan->nb_ops);
+    b->tap(n.exec, NULL, NULL);
+    /* selecting ends it */
+    memset(some, 0, sizeof(some));
+    run(&n, list, nb, some);
+    CU_ASSERT(same(&n, all, some, list, nb));
+    CU_ASSERT_EQUAL(b->select(n.exec, NULL, 0), 0);
+    run_wanted(&n, third, nb_third, some);
+    CU_ASSERT_EQUAL(b->want(n.exec, NULL, 0), 0);
+    run(&n, NULL, -1, some);
+    CU_ASSERT(same(&n, all, some, list, nb));
+    close_net(&n);
+}
+
+static void test_wanted(void)
+{
+    for (int layers = 1; layers < 3; layers++) {
+        check_wanted(&mgv_backend_ref, layers);
+#if CONFIG_ONEDNN
+        check_wanted(&mgv_backend_cpu, layers);
+#endif
+    }
+}
+
 static void test_rows(void)
 {
     for (int layers = 1; layers < 3; layers++) {
@@ -163,10 +233,17 @@ static void test_errors(void)
     CU_ASSERT_EQUAL(n.b->select(exec, one, 1), MAGVIT_ERR(ENOTSUP));
     CU_ASSERT_STRING_EQUAL(unit_line, "encoder: rows can only be selected of one sequence");
     CU_ASSERT_EQUAL(unit_lines, 1);
+    CU_ASSERT_EQUAL(n.b->want(exec, one, 1), MAGVIT_ERR(ENOTSUP));
+    CU_ASSERT_EQUAL(unit_lines, 2);
     n.b->free(&exec);
     mgv_plan_free(&encoder);
-    /* another number of rows than is selected */
+    /* another number of rows than is selected, or wanted */
+    CU_ASSERT_EQUAL(n.b->want(n.exec, one, 1), 0);
+    CU_ASSERT_EQUAL(n.b->read(n.exec, mgv_plan_find_output(n.plan, "logits"), logits, 0), MAGVIT_ERR(EINVAL));
     CU_ASSERT_EQUAL(n.b->select(n.exec, one, 1), 0);
+    unit_log_reset();
+    CU_ASSERT_EQUAL(n.b->want(n.exec, one, 1), MAGVIT_ERR(EINVAL));
+    CU_ASSERT_STRING_EQUAL(unit_line, "transformer: rows are selected, none can be wanted");
     CU_ASSERT_EQUAL(n.b->write(n.exec, mgv_plan_find_input(n.plan, "ids"), n.ids, n.c.length * sizeof(*n.ids)),
                     MAGVIT_ERR(EINVAL));
     CU_ASSERT_EQUAL(n.b->read(n.exec, mgv_plan_find_output(n.plan, "logits"), logits, sizeof(*logits)),
@@ -184,6 +261,7 @@ CU_ErrorCode add_select_suite(void)
 {
     static const UnitTest tests[] = {
         { "rows alone, the rest kept", test_rows },
+        { "outputs of rows alone", test_wanted },
         { "errors", test_errors },
         { NULL, NULL }
     };
