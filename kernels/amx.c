@@ -53,7 +53,9 @@ int mgv_amx(void)
     if (!mgv_avx512() || !__builtin_cpu_supports("avx512f"))
         return 0;
     __asm__("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(7), "c"(0));
-    (void)a, (void)b, (void)c;
+    (void)a, (void)b;
+    if ((c >> 1 & 1) == 0) // AVX512_VBMI
+        return 0;
     if ((d >> 22 & 1) == 0 || (d >> 24 & 1) == 0 || (d >> 25 & 1) == 0) // AMX_BF16, AMX_TILE, AMX_INT8
         return 0;
     return !syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA);
@@ -203,9 +205,12 @@ TARGET void mgv_amx_pack_values(const MgvAmxWeights *w, void *data, const uint16
                 const int at = column + half * MGV_AMX_ROWS;
                 const __mmask16 m = first_32(w->cout - at) & 0xffff;
 
-                for (int i = 0, k = step * values(0); i < MGV_AMX_ROWS; i++, k += 2, y += MGV_AMX_BYTES)
+                for (int i = 0; i < MGV_AMX_ROWS; i++, y += MGV_AMX_BYTES) {
+                    const int k = step * values(0) + MGV_AMX_KEY(2 * i);
+
                     braid(y, k < nb_rows ? rows + k * stride + at : NULL,
                           k + 1 < nb_rows ? rows + (k + 1) * stride + at : NULL, m);
+                }
             }
 }
 

@@ -79,7 +79,9 @@ int mgv_amx_pack(MgvAmxWeights *w, const float *plain);
 
 /** Columns of a product that are keys: a row of bf16 for each, of which the last columns to a whole block are zero. */
 void mgv_amx_pack_keys(const MgvAmxWeights *w, void *data, const uint16_t *rows, ptrdiff_t stride, int nb_rows);
-/** The same with what is multiplied being the rows: values that are weighted by a softmax. */
+/** Which of a step's 32 keys is in place i: two vectors of integers become one of 16 bits by quarters. */
+#define MGV_AMX_KEY(i) ((i) / 8 * 4 + (i) % 4 + ((i) & 4) * 4)
+/** The same with what is multiplied being the rows: values that are weighted by a softmax, keys in that order. */
 void mgv_amx_pack_values(const MgvAmxWeights *w, void *data, const uint16_t *rows, ptrdiff_t stride, int nb_rows);
 
 /** Most tiles of rows that are multiplied at once. */
