@@ -27,9 +27,9 @@
  * bf16 has the exponents of float: it makes no difference unless a score is far above, and then what the row has so
  * far is multiplied by another power of two, which rounds nothing.
  *
- * 2^x is looked up: x is rounded to the 128th part of an octave, whose upper bits are an exponent and whose lower seven
- * choose a mantissa. That moves a weight by up to 0.27 %, where rounding to bf16 moves it by up to 0.39 %; rows are
- * divided by the sum of what they have become.
+ * 2^x is made of integers: x is rounded to the 512th part of an octave, and a table leads from the bits behind the point
+ * to those of the mantissa. It is within 0.25 % of 2^x, of which rounding to bf16 may be off by 0.39 %. Rows are divided
+ * by the sum of what they have become.
  */
 
 #include "kernels/amx.h"
@@ -45,22 +45,22 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 /** Power of two that weights may reach. */
 #define MOST 30.0f
-/** Logarithms are counted in steps of bf16's mantissa: as integers, their upper bits are its exponent. */
-#define PARTS 128.0f
-#define ONE (127 * PARTS) ///< exponent of 1
-
-/** 2^(i / 128) in bf16, its 7 bits behind the point. */
-static const _Alignas(64) uint8_t mantissa[128] = {
-    0, 1, 1, 2, 3, 4, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11,
-    12, 12, 13, 14, 15, 15, 16, 17, 18, 19, 19, 20, 21, 22, 23, 23,
-    24, 25, 26, 27, 28, 28, 29, 30, 31, 32, 33, 34, 34, 35, 36, 37,
-    38, 39, 40, 41, 42, 43, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52,
-    53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64, 65, 66, 67, 68,
-    69, 70, 72, 73, 74, 75, 76, 77, 78, 79, 80, 82, 83, 84, 85, 86,
-    87, 88, 90, 91, 92, 93, 94, 96, 97, 98, 99, 100, 102, 103, 104, 105,
-    107, 108, 109, 111, 112, 113, 115, 116, 117, 118, 120, 121, 123, 124, 125, 127,
+/** Logarithms are integers of 16 bits, in parts of an octave: from 64 octaves below what the row is relative to on. */
+#define PARTS 512.0f
+/** What leads from the 9 bits f behind the point to those of 2^f: 2^f - 1 - f, by the upper 7; half a bit of bf16 and 48. */
+static const _Alignas(64) uint8_t curve[128] = {
+    50, 48, 47, 46, 45, 44, 42, 41, 40, 39, 38, 37, 36, 35, 34, 33,
+    32, 31, 30, 29, 28, 27, 26, 26, 25, 24, 23, 22, 22, 21, 20, 19,
+    19, 18, 17, 17, 16, 15, 15, 14, 14, 13, 13, 12, 12, 11, 11, 10,
+    10, 9, 9, 9, 8, 8, 8, 8, 7, 7, 7, 7, 7, 6, 6, 6,
+    6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 7, 7, 7, 7, 7,
+    8, 8, 8, 9, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 15,
+    15, 16, 17, 17, 18, 19, 20, 21, 22, 22, 23, 24, 25, 26, 27, 28,
+    29, 31, 32, 33, 34, 35, 36, 38, 39, 40, 42, 43, 45, 46, 48, 49,
 };
 
+/** To be added to what is left when two bits are dropped: bf16's exponent of 1, less a quarter of 48. */
+#define ONE ((127 << 7) - 12)
 
 /** Bytes put between rows, which would all lie in the same few sets of the caches if they had a power of two of them. */
 #define GAP   MGV_AMX_BYTES
@@ -149,7 +149,7 @@ static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 typedef struct Weights {
     _Alignas(64) float scores[2][MGV_AMX_BLOCK * MGV_AMX_BLOCK]; ///< of a block, and of the one before
     _Alignas(64) float sum[MGV_AMX_BLOCK][MGV_LANES];            ///< of each row as it is rounded, by lanes
-    float top[MGV_AMX_BLOCK]; ///< to be added to logarithms: by the power of two that each row is relative to
+    float top[MGV_AMX_BLOCK]; ///< to be added to logarithms: what each row is relative to, negative
     float scale;              ///< of scores, log2(e) and PARTS included
     uint32_t not_finite;      ///< bit i: a score of row i, which becomes NaN
     uint8_t *rows;            ///< bf16
@@ -175,7 +175,7 @@ static TARGET __attribute__((noinline)) void shrink(Weights *w, int i, int at, f
 static TARGET __attribute__((noinline)) float raise_top(Weights *w, int i, int at, __m512 y, __m512 y2)
 {
     const __m512 finite = _mm512_set1_ps(FLT_MAX);
-    const float largest = _mm512_reduce_max_ps(_mm512_max_ps(y, y2)), by = ceilf((largest - ONE) / PARTS);
+    const float largest = _mm512_reduce_max_ps(_mm512_max_ps(y, y2)), by = ceilf(largest / PARTS);
 
     if (_mm512_cmp_ps_mask(y, finite, _CMP_NLE_UQ) || _mm512_cmp_ps_mask(y2, finite, _CMP_NLE_UQ) || largest < -FLT_MAX)
         w->not_finite |= 1u << i;
@@ -194,9 +194,9 @@ static TARGET __attribute__((noinline)) float raise_top(Weights *w, int i, int a
 INLINE void weights_of(Weights *w, const float *scores, int at, int n, const int first)
 {
     const __mmask16 m = mgv_first(n), m2 = mgv_first(n - LANES);
-    const __m512 scale = _mm512_set1_ps(w->scale), most = _mm512_set1_ps(first ? -INFINITY : ONE + MOST * PARTS);
+    const __m512 scale = _mm512_set1_ps(w->scale), most = _mm512_set1_ps(first ? -INFINITY : MOST * PARTS);
     const __m512 none = _mm512_set1_ps(-INFINITY);
-    const __m512i mantissas = _mm512_load_si512(mantissa), mantissas2 = _mm512_load_si512(mantissa + 64);
+    const __m512i low = _mm512_load_si512(curve), high = _mm512_load_si512(curve + 64), one = _mm512_set1_epi16(ONE);
     const __m512bh ones = (__m512bh)_mm512_set1_epi16(0x3f80);
     uint8_t *row = w->rows + at * sizeof(uint16_t);
 
@@ -212,9 +212,8 @@ INLINE void weights_of(Weights *w, const float *scores, int at, int n, const int
             y2  = _mm512_fmadd_ps(x2, scale, top);
         }
         v = _mm512_packs_epi32(_mm512_cvtps_epi32(y), _mm512_cvtps_epi32(y2));
-        v = _mm512_max_epi16(v, _mm512_setzero_si512()); // what is too small for bf16, or its integer
-        v = _mm512_ternarylogic_epi32(v, _mm512_set1_epi16((short)(0xffff << 7)),
-                                      _mm512_maskz_permutex2var_epi8(0x5555555555555555, mantissas, v, mantissas2), 0xea); // a & b | c
+        v = _mm512_add_epi16(v, _mm512_maskz_permutex2var_epi8(0x5555555555555555, low, _mm512_srli_epi16(v, 2), high));
+        v = _mm512_add_epi16(_mm512_srai_epi16(v, 2), one);
         _mm512_storeu_si512(row, v);
         _mm512_store_ps(w->sum[i], _mm512_dpbf16_ps(first ? _mm512_setzero_ps() : _mm512_load_ps(w->sum[i]), (__m512bh)v, ones));
     }
@@ -326,7 +325,7 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
         mgv_amx_rows_round(&keys, q, run->in[0] + at, o->out.c, queries);
     rows = mgv_amx_rows(&keys, q, 0, queries);
     for (int i = 0; i < queries; i++)
-        w.top[i] = ONE;
+        w.top[i] = 0;
     w.not_finite = 0;
     w.scale   = PARTS * (float)MGV_LOG2E / sqrtf((float)keys.inputs);
     w.rows    = weights;
