@@ -69,7 +69,7 @@ void mgv_avx512_affine(uint16_t *restrict y, const float *restrict x, int64_t n,
 void mgv_avx512_layer_norm(float *y, uint16_t *y16, const float *x, int n, float eps, const float *restrict scale,
                            const float *restrict bias);
 /** Copy past the caches. y: aligned to 64 bytes */
-void mgv_avx512_stream(float *restrict y, const float *restrict x, size_t n);
+void mgv_avx512_stream(void *restrict y, const void *restrict x, size_t bytes);
 /** Mean of each of span columns of rows * span floats, sum of differences from it, sum of their squares. */
 void mgv_avx512_column_stats(float *restrict stat, const float *restrict x, int64_t rows, int span);
 #endif
@@ -150,8 +150,8 @@ MGV_INLINE int64_t mgv_cpu_head(const MgvKernelOp *o, int tokens, int head)
 /** y[i] += x[i] */
 void mgv_cpu_add(float *restrict y, const float *restrict x, size_t n);
 
-/** y[i] = x[i], past the caches where the processor can and y is aligned. */
-void mgv_cpu_stream(float *restrict y, const float *restrict x, size_t n);
+/** Copy past the caches where the processor can and y is aligned. */
+void mgv_cpu_stream(void *restrict y, const void *restrict x, size_t bytes);
 
 /** LAYER_NORM o of rows of x; y may be x. y16: NULL, or for the same in bf16. */
 void mgv_cpu_layer_norm(const MgvKernelOp *o, float *y, uint16_t *y16, const float *x, int64_t rows);

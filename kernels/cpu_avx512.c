@@ -146,14 +146,14 @@ TARGET void mgv_avx512_affine(uint16_t *restrict y, const float *restrict x, int
 }
 
 /* The fence is for the thread that reads what was written. */
-TARGET void mgv_avx512_stream(float *restrict y, const float *restrict x, size_t n)
+TARGET void mgv_avx512_stream(void *restrict y, const void *restrict x, size_t bytes)
 {
-    size_t i = 0;
+    const char *from = x;
+    char *to = y, *end = to + bytes / 64 * 64;
 
-    for (; i + LANES <= n; i += LANES)
-        _mm512_stream_ps(y + i, _mm512_loadu_ps(x + i));
-    if (i < n)
-        _mm512_mask_storeu_ps(y + i, mgv_first(n - i), _mm512_maskz_loadu_ps(mgv_first(n - i), x + i));
+    for (; to < end; to += 64, from += 64)
+        _mm512_stream_si512((__m512i *)to, _mm512_loadu_si512(from));
+    memcpy(to, from, bytes % 64);
     _mm_sfence();
 }
 

@@ -201,15 +201,15 @@ void mgv_cpu_add(float *restrict y, const float *restrict x, size_t n)
     accumulate(y, x, n);
 }
 
-void mgv_cpu_stream(float *restrict y, const float *restrict x, size_t n)
+void mgv_cpu_stream(void *restrict y, const void *restrict x, size_t bytes)
 {
 #if MGV_AVX512
     if (mgv_avx512() && (uintptr_t)y % 64 == 0) {
-        mgv_avx512_stream(y, x, n);
+        mgv_avx512_stream(y, x, bytes);
         return;
     }
 #endif
-    memcpy(y, x, n * sizeof(*y));
+    memcpy(y, x, bytes);
 }
 
 static int add_prepare(MgvKernelOp *o)

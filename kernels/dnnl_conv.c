@@ -41,13 +41,18 @@
 
 /** Three padded planes of a band should take no more than this. */
 #define CACHE_BYTES (448 << 10)
+#define AMX_CACHE_BYTES (640 << 10) ///< of processors with AMX, whose second-level cache is larger
 /** Tiles to aim for, so that many threads have work and none waits long for the last. */
 #define MIN_TILES 32
+#define AMX_MIN_TILES 8 ///< that are enough for each thread, if that is less
 /** But do not cut work smaller than this many multiply-accumulates. */
 #define MIN_TILE_MACS 4e6
 /** More bytes of weights come by for every product, so it is one of as many pixels as this, of all planes of a tile. */
 #define MANY_WEIGHTS (1 << 20)
 #define MANY_PIXELS 256
+
+/** Padded planes that AMX needs at a time, so that they stay in second-level cache. oneDNN's lie one behind the other. */
+#define RING 3
 
 /** Larger outputs are written past the caches, which would first read what is overwritten. */
 #define STREAM_BYTES (16 << 20)
@@ -77,6 +82,7 @@ typedef struct Conv {
     int band, nb_bands;         ///< rows of a band
     int span, nb_spans;         ///< planes of a span
     int together;               ///< all of its planes are multiplied at once
+    int ring;                   ///< padded planes that are kept
     size_t pad_bytes, y_bytes;  ///< of scratch for a thread: padded planes; a plane's output
     size_t prim_bytes;          ///< and what a primitive needs
 } Conv;
@@ -122,9 +128,10 @@ static void choose_tiles(Conv *c, const MgvKernelOp *o)
 {
     const MgvShape s = o->in[0];
     const double row = (s.w + 2.0) * s.c * c->element, row_macs = o->op->macs / ((double)s.n * s.t * s.h);
-    const int step = mgv_cpu_norm_rows(o->out);
+    const int step = mgv_cpu_norm_rows(o->out), cache = o->dev->amx ? AMX_CACHE_BYTES : CACHE_BYTES;
+    const int min_tiles = o->dev->amx ? MGV_MIN(MIN_TILES, AMX_MIN_TILES * o->dev->threads) : MIN_TILES;
 
-    c->band = MGV_CLAMP((int)(CACHE_BYTES / (3 * row)) - 2, MGV_MIN(4, s.h), s.h);
+    c->band = MGV_CLAMP((int)(cache / (3 * row)) - 2, MGV_MIN(4, s.h), s.h);
     c->span = s.t;
     c->together = o->dev->amx && s.t > 1 && 27.0 * s.c * o->out.c * c->element > MANY_WEIGHTS;
     if (c->together) {
@@ -132,7 +139,7 @@ static void choose_tiles(Conv *c, const MgvKernelOp *o)
         while (s.n * parts(s.h, c->band) < o->dev->threads && c->band > step)
             c->band = (c->band + 1) / 2;
     } else {
-        while ((int64_t)s.n * parts(s.t, c->span) * parts(s.h, c->band) < MIN_TILES &&
+        while ((int64_t)s.n * parts(s.t, c->span) * parts(s.h, c->band) < min_tiles &&
                row_macs * c->span * c->band > 2 * MIN_TILE_MACS && (c->span > 1 || c->band > 1)) {
             if (c->span > c->band)
                 c->span = (c->span + 1) / 2;
@@ -252,7 +259,8 @@ static int product_init(Product *p, MgvKernelOp *o, const float *weights)
         return ret;
     y_bytes = MGV_ALIGN_UP((size_t)(c->together ? c->span : 1) * c->band * s.w * p->cout * sizeof(float), MGV_ALIGNMENT);
     c->y_bytes = MGV_MAX(c->y_bytes, y_bytes);
-    c->pad_bytes = (size_t)(c->span + 2) * (c->band + 2) * (s.w + 2) * s.c * c->element;
+    c->ring = o->dev->amx && !c->together ? MGV_MIN(RING, c->span + 2) : c->span + 2;
+    c->pad_bytes = (size_t)c->ring * (c->band + 2) * (s.w + 2) * s.c * c->element;
 #if MGV_AMX
     if (o->dev->amx) // 16 pixels of a row that may have fewer, a step of their channels
         c->pad_bytes += (size_t)MGV_AMX_ROWS * s.c * c->element + MGV_AMX_BYTES;
@@ -414,33 +422,69 @@ static void pad_plane(char *dst, const MgvKernelOp *o, const float *in, int64_t 
     }
 }
 
+/** Is the output, of values of a size, to be written past the caches? */
+static int is_large(const MgvKernelOp *o, size_t size)
+{
+    return mgv_shape_elements(o->out) * size > STREAM_BYTES;
+}
+
+/** Is what is added to the output added as a tile of it is complete? Tiles must not overlap. */
+static int adds_in_tile(const MgvKernelOp *o)
+{
+#if MGV_AMX
+    return o->dev->amx && o->residual && o->op->act == MGV_ACT_NONE && o->out.w % MGV_AMX_ROWS == 0 &&
+           !((const Conv *)o->priv)->together;
+#else
+    (void)o;
+    return 0;
+#endif
+}
+
+/** Is the output activated and rounded as a tile of it is complete? */
+static int rounds_in_tile(const MgvKernelOp *o, const Run *run)
+{
+    return o->dev->amx && !run->out;
+}
+
+/** conv3d_out() where there is only bf16; rounded: in y already. */
+static void bf16_out(const MgvKernelOp *o, const void *y, size_t at, size_t n, int rounded)
+{
+    uint16_t *out = o->out16 + at;
+
+    if (!rounded)
+        mgv_cpu_act_bf16(out, y, n, o->op->act);
+    if (rounded && y != out)
+        mgv_cpu_stream(out, y, n * sizeof(*out));
+}
+
 /**
  * What comes after the convolution of rows of a plane, which lie in y; row: number of the first among all. A few rows
  * at a time, which stay in first-level cache meanwhile.
  */
-static void conv3d_out(const MgvKernelOp *o, const Run *run, float *y, int64_t row, int rows, int thread)
+static void conv3d_out(const MgvKernelOp *o, const Run *run, void *products, int64_t row, int rows, int thread)
 {
-    const int step = mgv_cpu_norm_rows(o->out);
+    const int step = mgv_cpu_norm_rows(o->out), added = adds_in_tile(o), rounded = rounds_in_tile(o, run);
     const size_t n = (size_t)step * o->out.w * o->out.c;
 
-    for (size_t at = row * (n / step); rows > 0; rows -= step, row += step, y += n, at += n) {
-        float *out = run->out ? run->out + at : NULL, *sum = y;
+    for (size_t at = row * (n / step); rows > 0; rows -= step, row += step, at += n) {
+        float *y = products, *out = run->out ? run->out + at : NULL, *sum = y;
 
+        products = (char *)products + n * (rounded ? sizeof(*o->out16) : sizeof(*y));
         if (!out) {
-            mgv_cpu_act_bf16(o->out16 + at, y, n, o->op->act);
+            bf16_out(o, y, at, n, rounded);
             continue;
         }
         mgv_cpu_act(y, n, o->op->act);
-        if (o->residual == run->out)
+        if (o->residual == run->out && !added)
             mgv_cpu_add(sum = out, y, n);
-        else if (o->residual)
+        else if (o->residual && !added)
             mgv_cpu_add(y, o->residual + at, n);
         if (o->stats_of)
             mgv_cpu_norm_stats(o->stats_of, o->stat, sum, row, step, thread);
         if (o->out16)
             mgv_cpu_bf16(o->out16 + at, sum, n);
         if (sum != out)
-            mgv_cpu_stream(out, sum, n);
+            mgv_cpu_stream(out, sum, n * sizeof(*out));
     }
 }
 
@@ -460,11 +504,13 @@ static void conv3d_out_both(const MgvKernelOp *o, const Run *run, const float *y
 }
 
 /** Does the output of a plane wait in scratch memory? */
-static int is_apart(const MgvKernelOp *o, const float *out)
+static int is_apart(const MgvKernelOp *o, const Run *run)
 {
-    const Conv *c = o->priv;
-
-    return !out || o->beside || c->together || out == o->residual || mgv_shape_elements(o->out) * sizeof(*out) > STREAM_BYTES;
+    if (o->beside || ((const Conv *)o->priv)->together)
+        return 1;
+    if (!run->out)
+        return !rounds_in_tile(o, run) || is_large(o, sizeof(*o->out16));
+    return run->out == o->residual ? !adds_in_tile(o) : is_large(o, sizeof(*run->out));
 }
 
 #if MGV_AMX
@@ -484,7 +530,10 @@ static int tile_pixel(int tile, int w)
 typedef struct Planes {
     const char *padded;
     ptrdiff_t segment[9]; ///< bytes to each row of taps
-    float *y;
+    const float *residual; ///< to be added, NULL: nothing
+    float *y;             ///< the output, NULL: it is y16
+    uint16_t *y16;
+    enum MgvAct act;      ///< for y16 alone
     int rows, width;      ///< of each plane
     int nb_tiles;         ///< of all
 } Planes;
@@ -509,9 +558,12 @@ static void describe(MgvAmxOut *out, const Product *p, const Planes *l, float *c
     const int apart = l->width % MGV_AMX_ROWS; // tiles of a row overlap, or end behind it
 
     for (int i = 0; i < (apart ? n : 1); i++) {
+        const ptrdiff_t at = out_pixel(l, tile + i) * p->cout + column;
+
         *out = (MgvAmxOut){
             .c = c + i * MGV_AMX_ROWS * MGV_AMX_BLOCK, .bias = p->bias ? p->bias + column : NULL,
-            .y = l->y + out_pixel(l, tile + i) * p->cout + column, .stride = p->cout,
+            .residual = l->residual ? l->residual + at : NULL, .y = l->y ? l->y + at : NULL,
+            .y16 = l->y16 ? l->y16 + at : NULL, .act = l->act, .stride = p->cout,
             .rows = apart ? MGV_MIN(MGV_AMX_ROWS, l->width) : n * MGV_AMX_ROWS, .n = MGV_MIN(MGV_AMX_BLOCK, p->cout - column),
         };
         if (apart)
@@ -519,20 +571,29 @@ static void describe(MgvAmxOut *out, const Product *p, const Planes *l, float *c
     }
 }
 
-/** What comes after a product is done during the next, and the weights of the next group of blocks come into cache. */
+/** What to fetch during a product: weights of the next group of blocks, or else of what is added to the next tiles. */
+static const char *fetch(const Product *p, const Planes *l, const char *weights, int tile, size_t bytes)
+{
+    if (weights || !l->residual || tile >= l->nb_tiles)
+        return weights;
+    return (const char *)(l->residual + out_pixel(l, tile) * p->cout) + bytes;
+}
+
+/** What comes after a product is done during the next, and what is needed next comes into cache. */
 static void multiply(const MgvKernelOp *o, const Product *p, const Planes *l)
 {
     const MgvAmxWeights *w = &p->amx;
     const ptrdiff_t cell = o->in[0].c * sizeof(uint16_t);
     const int nb_blocks = (p->cout + MGV_AMX_BLOCK - 1) / MGV_AMX_BLOCK, group = mgv_amx_group(w), most = mgv_amx_tiles(w);
     const size_t part = w->block / ((l->nb_tiles + most - 1) / most);
+    const size_t added = (size_t)most * MGV_AMX_ROWS * p->cout * sizeof(float) / nb_blocks;
     _Alignas(64) float c[2][MGV_AMX_TILES * MGV_AMX_ROWS * MGV_AMX_BLOCK];
     MgvAmxRows rows = { .nb = most, .stride = cell, .step = MGV_AMX_BYTES, .segment = l->segment };
     MgvAmxOut out = { .rows = 0 };
     int turn = 0;
 
     for (int first = 0; first < nb_blocks; first += group) {
-        const int end = MGV_MIN(first + group, nb_blocks);
+        const int end = MGV_MIN(first + group, nb_blocks), last = end == nb_blocks;
         const char *next = (const char *)w->data + end * w->block;
 
         for (int tile = 0; tile < l->nb_tiles; tile += most) {
@@ -540,43 +601,128 @@ static void multiply(const MgvKernelOp *o, const Product *p, const Planes *l)
                 rows.tile[i] = l->padded + padded_pixel(l, MGV_MIN(tile + i, l->nb_tiles - 1)) * cell;
             for (int block = first; block < end; block++, turn ^= 1, next += part) {
                 mgv_amx_product(w, block, &rows, c[turn], MGV_AMX_BLOCK * sizeof(float), 0,
-                                end < nb_blocks ? next : NULL, part, &out);
+                                fetch(p, l, last ? NULL : next, tile + most, block * added), last ? added : part, &out);
                 describe(&out, p, l, c[turn], tile, MGV_MIN(most, l->nb_tiles - tile), block * MGV_AMX_BLOCK);
             }
         }
     }
     mgv_amx_out(&out);
 }
+#endif
 
-static void amx_planes(const MgvKernelOp *o, const Product *p, const char *padded, size_t plane, float *y, int rows,
-                       int planes)
+/** A tile on its way: a band of some planes of a sample. */
+typedef struct Tile {
+    const MgvKernelOp *o;
+    const Run *run;
+    int64_t n;
+    int first, rows;
+    int t0, planes;
+    size_t plane;  ///< bytes of a padded one
+    char *padded;  ///< c->ring of them, used in turn
+    float *apart;  ///< memory for products, NULL: they go to where they belong
+    char *scratch; ///< what a primitive needs
+    int thread;
+} Tile;
+
+/** Where padded plane i lies. */
+static char *plane_of(const Tile *t, int i)
 {
-    const int width = o->in[0].w;
-    Planes l = { .padded = padded, .y = y, .rows = rows, .width = width, .nb_tiles = planes * rows * tiles_of_row(width) };
+    return t->padded + i % ((const Conv *)t->o->priv)->ring * t->plane;
+}
 
+/** Number of the first row of plane i, among all. */
+static int64_t row_of(const Tile *t, int i)
+{
+    return (t->n * t->o->out.t + t->t0 + i) * t->o->out.h + t->first;
+}
+
+/** Where plane i comes from, or -1. */
+static int source_of(const Tile *t, int i)
+{
+    return i < 0 ? -1 : padded(t->t0 + i - 1, t->o->in[0].t, t->o->op->u.conv.pad);
+}
+
+static void copy_plane(const Tile *t, int i)
+{
+    const int from = source_of(t, i), last = source_of(t, i - 1), ft = repeats(t->o, 1);
+
+    if (last >= 0 && from >= 0 && from / ft == last / ft)
+        memcpy(plane_of(t, i), plane_of(t, i - 1), t->plane);
+    else
+        pad_plane(plane_of(t, i), t->o, t->run->in, from < 0 ? -1 : t->n * t->o->in[0].t + from, t->first, t->rows);
+}
+
+/** What a last step reads behind the last pixel of a plane is multiplied by zeros, but must be finite. */
+static void clear_behind(const Tile *t)
+{
+#if MGV_AMX
+    const Conv *c = t->o->priv;
+
+    memset(plane_of(t, (c->together ? t->planes : 1) + 2), 0, MGV_AMX_BYTES);
+    memset(t->padded + c->ring * t->plane, 0, MGV_AMX_BYTES);
+#else
+    (void)t;
+#endif
+}
+
+#if MGV_AMX
+static void amx_planes(const Tile *t, const Product *p, int plane, int planes, void *y)
+{
+    const MgvKernelOp *o = t->o;
+    const int width = o->in[0].w;
+    Planes l = { .padded = t->padded, .rows = t->rows, .width = width, .nb_tiles = planes * t->rows * tiles_of_row(width) };
+
+    if (rounds_in_tile(o, t->run)) {
+        l.y16 = y;
+        l.act = o->op->act;
+    } else {
+        l.y = y;
+    }
+    if (adds_in_tile(o))
+        l.residual = o->residual + row_of(t, plane) * width * o->out.c;
     for (int i = 0; i < 9; i++)
-        l.segment[i] = i / 3 * plane + i % 3 * (width + 2) * o->in[0].c * sizeof(uint16_t);
+        l.segment[i] = plane_of(t, plane + i / 3) - t->padded + i % 3 * (width + 2) * o->in[0].c * sizeof(uint16_t);
     mgv_amx_begin();
     multiply(o, p, &l);
     mgv_amx_end();
 }
 #endif
 
-/** Rows of planes, the padded ones of which begin at padded. @return a oneDNN status, 0 for success */
-static int convolve(const MgvKernelOp *o, const Product *p, char *padded, size_t plane, float *y, int rows, int planes,
-                    int thread, void *scratch)
+/** Products of planes from one on. @return a oneDNN status, 0 for success */
+static int convolve(const Tile *t, const Product *p, int plane, int planes, void *y)
 {
-    const Conv *c = o->priv;
-
 #if MGV_AMX
-    if (o->dev->amx) {
-        memset(padded + (planes + 2) * plane, 0, MGV_AMX_BYTES); // multiplied by zeros, behind the last pixel
-        amx_planes(o, p, padded, plane, y, rows, planes);
+    if (t->o->dev->amx) {
+        amx_planes(t, p, plane, planes, y);
         return 0;
     }
 #endif
-    (void)plane, (void)planes;
-    return mgv_dnnl_execute(rows < c->band ? p->last : p->whole, thread, padded, p->weights, p->bias, y, scratch);
+    (void)planes;
+    return mgv_dnnl_execute(t->rows < ((const Conv *)t->o->priv)->band ? p->last : p->whole, t->thread, plane_of(t, plane),
+                            p->weights, p->bias, y, t->scratch);
+}
+
+/** Planes of a tile from one on, what they are made of being there. @return a oneDNN status, 0 for success */
+static int run_planes(const Tile *t, int plane, int planes)
+{
+    const MgvKernelOp *o = t->o;
+    const Conv *c = o->priv;
+    const Product *p = o->beside ? &c->both : &c->one;
+    const size_t at = row_of(t, plane) * o->out.w * o->out.c, n = (size_t)t->rows * o->out.w * p->cout;
+    const size_t size = rounds_in_tile(o, t->run) ? sizeof(*o->out16) : sizeof(float);
+    char *y = t->run->out ? (char *)(t->run->out + at) : (char *)(o->out16 + at);
+    int status;
+
+    if (t->apart)
+        y = (char *)t->apart;
+    status = convolve(t, p, plane, planes, y);
+    for (int k = 0; k < planes && !status; k++, y += n * size) {
+        if (o->beside)
+            conv3d_out_both(o, t->run, (const float *)y, row_of(t, plane + k), t->rows);
+        else
+            conv3d_out(o, t->run, y, row_of(t, plane + k), t->rows, t->thread);
+    }
+    return status;
 }
 
 static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
@@ -584,40 +730,26 @@ static int conv3d_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     const Conv *c = o->priv;
     const Run *run = arg;
     const MgvShape s = o->in[0];
-    const int first = tile % c->nb_bands * c->band, rows = MGV_MIN(c->band, s.h - first);
-    const int t0 = tile / c->nb_bands % c->nb_spans * c->span, planes = MGV_MIN(c->span, s.t - t0);
-    const int64_t n = tile / c->nb_bands / c->nb_spans;
-    const size_t padded_plane = (size_t)(rows + 2) * (s.w + 2) * s.c * c->element;
-    const Product *p = o->beside ? &c->both : &c->one;
     char *scratch = (char *)o->scratch + thread * (c->pad_bytes + c->y_bytes + c->prim_bytes);
-    const int apart = is_apart(o, run->out), lot = c->together ? planes : 1;
+    Tile t = {
+        .o = o, .run = run, .n = tile / c->nb_bands / c->nb_spans, .first = tile % c->nb_bands * c->band,
+        .t0 = tile / c->nb_bands % c->nb_spans * c->span, .padded = scratch,
+        .apart = is_apart(o, run) ? (float *)(scratch + c->pad_bytes) : NULL,
+        .scratch = scratch + c->pad_bytes + c->y_bytes, .thread = thread,
+    };
+    int status = 0;
 
-    for (int i = 0, from, last = -1; i < planes + 2; i++, last = from) {
-        const int plane = i - 1 - lot; // the first of a lot that is complete
-        const int64_t row = (n * s.t + t0 + plane) * s.h + first;
-        char *pad = scratch + i * padded_plane;
-        float *y = apart ? (float *)(scratch + c->pad_bytes) : run->out + row * s.w * o->out.c;
-        int status;
-
-        from = padded(t0 + i - 1, s.t, o->op->u.conv.pad);
-        if (last >= 0 && from >= 0 && from / repeats(o, 1) == last / repeats(o, 1))
-            memcpy(pad, pad - padded_plane, padded_plane);
-        else
-            pad_plane(pad, o, run->in, from < 0 ? -1 : n * s.t + from, first, rows);
-        if (plane < 0)
-            continue;
-        status = convolve(o, p, scratch + plane * padded_plane, padded_plane, y, rows, lot, thread,
-                          scratch + c->pad_bytes + c->y_bytes);
-        if (status)
-            return status;
-        for (int k = 0; k < lot; k++, y += (size_t)rows * s.w * p->cout) {
-            if (o->beside)
-                conv3d_out_both(o, run, y, row + k * s.h, rows);
-            else
-                conv3d_out(o, run, y, row + k * s.h, rows, thread);
-        }
+    t.rows   = MGV_MIN(c->band, s.h - t.first);
+    t.planes = MGV_MIN(c->span, s.t - t.t0);
+    t.plane  = (size_t)(t.rows + 2) * (s.w + 2) * s.c * c->element;
+    if (o->dev->amx)
+        clear_behind(&t);
+    for (int i = 0, lot = c->together ? t.planes : 1; i < t.planes + 2 && !status; i++) {
+        copy_plane(&t, i);
+        if (i > lot) // the first of a lot that is complete
+            status = run_planes(&t, i - 1 - lot, lot);
     }
-    return 0;
+    return status;
 }
 
 static int conv3d_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
