@@ -58,20 +58,37 @@ MGV_INLINE float mgv_gelu_exponent(float x)
 #define MGV_AVX512 0
 #endif
 
+/** Values in one of two types; the other pointer is NULL. */
+typedef struct MgvValues {
+    const float *f32;
+    const uint16_t *bf16;
+} MgvValues;
+
+/** Floats if there are, NULL if there are none. */
+MGV_INLINE MgvValues mgv_values(const float *f32, const uint16_t *bf16)
+{
+    return (MgvValues){ f32, f32 ? NULL : bf16 };
+}
+
+/** Those from value n on. */
+MGV_INLINE MgvValues mgv_values_at(MgvValues x, int64_t n)
+{
+    return (MgvValues){ x.f32 ? x.f32 + n : NULL, x.bf16 ? x.bf16 + n : NULL };
+}
+
 #if MGV_AVX512
 int mgv_avx512(void); ///< is this a processor with AVX512_BF16?
 void mgv_avx512_act(uint16_t *restrict y, const float *restrict x, size_t n, enum MgvAct act);
 float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, int n, float scale);
 /** y = act((x - coef[0]) * coef[1] + coef[2]) over rows of span values, as many of each coefficient, n values in all. */
-void mgv_avx512_affine(uint16_t *restrict y, const float *restrict x, int64_t n, int span, const float *restrict coef,
-                       enum MgvAct act);
+void mgv_avx512_affine(uint16_t *restrict y, MgvValues x, int64_t n, int span, const float *restrict coef, enum MgvAct act);
 /** A row of n values. y: may be x, or NULL; y16: the same in bf16, or NULL */
 void mgv_avx512_layer_norm(float *y, uint16_t *y16, const float *x, int n, float eps, const float *restrict scale,
                            const float *restrict bias);
 /** Copy past the caches. y: aligned to 64 bytes */
 void mgv_avx512_stream(void *restrict y, const void *restrict x, size_t bytes);
-/** Mean of each of span columns of rows * span floats, sum of differences from it, sum of their squares. */
-void mgv_avx512_column_stats(float *restrict stat, const float *restrict x, int64_t rows, int span);
+/** Mean of each of span columns of rows * span values, sum of differences from it, sum of their squares. */
+void mgv_avx512_column_stats(float *restrict stat, MgvValues x, int64_t rows, int span);
 #endif
 
 /** First of a job's share of n items. */
@@ -164,11 +181,11 @@ void mgv_cpu_layer_norm(const MgvKernelOp *o, float *y, uint16_t *y16, const flo
 /** Rows come in multiples of this, and the height is one. */
 int mgv_cpu_norm_rows(MgvShape s);
 /** Take the statistics of rows of its input to stat, which has o->stat_bytes. */
-void mgv_cpu_norm_stats(const MgvKernelOp *o, void *stat, const float *x, int64_t row, int rows, int thread);
+void mgv_cpu_norm_stats(const MgvKernelOp *o, void *stat, MgvValues x, int64_t row, int rows, int thread);
 /** Finish the statistics, after taking them all of x unless o->has_stats. Not in a team. */
-void mgv_cpu_norm_measure(const MgvKernelOp *o, void *stat, const float *x);
+void mgv_cpu_norm_measure(const MgvKernelOp *o, void *stat, MgvValues x);
 /** Normalise rows, after measuring. y, y16: NULL or for float and bf16. */
-void mgv_cpu_norm_apply(const MgvKernelOp *o, float *y, uint16_t *y16, const float *x, int64_t row, int rows);
+void mgv_cpu_norm_apply(const MgvKernelOp *o, float *y, uint16_t *y16, MgvValues x, int64_t row, int rows);
 
 /** Row r of the output of UPSAMPLE o, counted through all planes. y, y16: NULL or for float and bf16. */
 void mgv_cpu_upsample_row(const MgvKernelOp *o, float *y, uint16_t *y16, const float *in, int64_t r);

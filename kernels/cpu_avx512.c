@@ -96,24 +96,33 @@ INLINE __m512 affine(__m512 x, __m512 offset, __m512 scale, __m512 bias, enum Mg
     return mgv_activate(_mm512_fmadd_ps(_mm512_sub_ps(x, offset), scale, bias), act);
 }
 
-/** y = act((x - offset) * scale + bias), one value a column. */
-INLINE void affine_loop(uint16_t *y, const float *x, int64_t n, int span, const float *coef, enum MgvAct act)
+/** Lanes m of values from number i on. */
+INLINE __m512 load_16(MgvValues x, int64_t i, __mmask16 m, const int bf16)
 {
-    for (int64_t at = 0; at < n; at += span) {
+    if (!bf16)
+        return _mm512_maskz_loadu_ps(m, x.f32 + i);
+    return (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, x.bf16 + i)), 16);
+}
+
+/** y = act((x - offset) * scale + bias), one value a column, of values [at,n). */
+INLINE void affine_loop(uint16_t *y, MgvValues x, int64_t at, int64_t n, int span, const float *coef, enum MgvAct act,
+                        const int bf16)
+{
+    for (; at < n; at += span) {
         const int len = MGV_MIN(span, n - at);
 
         for (int k = 0; k < len; k += LANES) {
             const __mmask16 m = mgv_first(len - k);
 
-            mgv_store_bf16(y + at + k, m, affine(_mm512_maskz_loadu_ps(m, x + at + k), _mm512_maskz_loadu_ps(m, coef + k),
-                                             _mm512_maskz_loadu_ps(m, coef + span + k),
-                                             _mm512_maskz_loadu_ps(m, coef + 2 * span + k), act));
+            mgv_store_bf16(y + at + k, m, affine(load_16(x, at + k, m, bf16), _mm512_maskz_loadu_ps(m, coef + k),
+                                                 _mm512_maskz_loadu_ps(m, coef + span + k),
+                                                 _mm512_maskz_loadu_ps(m, coef + 2 * span + k), act));
         }
     }
 }
 
 /** affine_loop() of whole rows of the usual span: the coefficients stay in registers. */
-INLINE void affine_loop_4(uint16_t *y, const float *x, int64_t n, const float *coef, enum MgvAct act)
+INLINE void affine_loop_4(uint16_t *y, MgvValues x, int64_t n, const float *coef, enum MgvAct act, const int bf16)
 {
     __m512 c[3][4];
 
@@ -122,27 +131,35 @@ INLINE void affine_loop_4(uint16_t *y, const float *x, int64_t n, const float *c
     for (int64_t at = 0; at < n; at += 4 * LANES)
         for (int k = 0; k < 4; k++)
             _mm256_storeu_si256((__m256i *)(y + at + k * LANES), (__m256i)_mm512_cvtneps_pbh(
-                                affine(_mm512_loadu_ps(x + at + k * LANES), c[0][k], c[1][k], c[2][k], act)));
+                                affine(load_16(x, at + k * LANES, 0xffff, bf16), c[0][k], c[1][k], c[2][k], act)));
 }
 
-INLINE void affine_act(uint16_t *y, const float *x, int64_t n, int span, const float *coef, enum MgvAct act)
+INLINE void affine_act(uint16_t *y, MgvValues x, int64_t n, int span, const float *coef, enum MgvAct act, const int bf16)
 {
     const int64_t rows = span == 4 * LANES ? n / span * span : 0;
 
     if (rows) // there need not be so many coefficients
-        affine_loop_4(y, x, rows, coef, act);
-    affine_loop(y + rows, x + rows, n - rows, span, coef, act);
+        affine_loop_4(y, x, rows, coef, act, bf16);
+    affine_loop(y, x, rows, n, span, coef, act, bf16);
 }
 
-TARGET void mgv_avx512_affine(uint16_t *restrict y, const float *restrict x, int64_t n, int span,
-                              const float *restrict coef, enum MgvAct act)
+INLINE void affine_any(uint16_t *y, MgvValues x, int64_t n, int span, const float *coef, enum MgvAct act, const int bf16)
 {
     if (act == MGV_ACT_SILU)
-        affine_act(y, x, n, span, coef, MGV_ACT_SILU);
+        affine_act(y, x, n, span, coef, MGV_ACT_SILU, bf16);
     else if (act == MGV_ACT_GELU_TANH)
-        affine_act(y, x, n, span, coef, MGV_ACT_GELU_TANH);
+        affine_act(y, x, n, span, coef, MGV_ACT_GELU_TANH, bf16);
     else
-        affine_act(y, x, n, span, coef, MGV_ACT_NONE);
+        affine_act(y, x, n, span, coef, MGV_ACT_NONE, bf16);
+}
+
+TARGET void mgv_avx512_affine(uint16_t *restrict y, MgvValues x, int64_t n, int span, const float *restrict coef,
+                              enum MgvAct act)
+{
+    if (x.bf16)
+        affine_any(y, x, n, span, coef, act, 1);
+    else
+        affine_any(y, x, n, span, coef, act, 0);
 }
 
 /* The fence is for the thread that reads what was written. */
@@ -163,8 +180,8 @@ INLINE void deviate(__m512 *rest, __m512 *squares, __m512 d)
     *squares = _mm512_fmadd_ps(d, d, *squares);
 }
 
-/** mgv_avx512_column_stats() of up to 16 columns. */
-INLINE void stats_16(float *stat, const float *x, int64_t rows, int span, __mmask16 m)
+/** mgv_avx512_column_stats() of the columns from k on that m says. */
+INLINE void stats_16(float *stat, MgvValues x, int64_t rows, int span, int k, __mmask16 m, const int bf16)
 {
     const __m512 zero = _mm512_setzero_ps();
     __m512 sum[4] = { zero, zero, zero, zero }, rest[4] = { zero, zero, zero, zero };
@@ -173,29 +190,33 @@ INLINE void stats_16(float *stat, const float *x, int64_t rows, int span, __mmas
 
     for (; i + 4 <= rows; i += 4)
         for (int j = 0; j < 4; j++)
-            sum[j] = _mm512_add_ps(sum[j], _mm512_maskz_loadu_ps(m, x + (i + j) * span));
+            sum[j] = _mm512_add_ps(sum[j], load_16(x, (i + j) * span + k, m, bf16));
     for (; i < rows; i++)
-        sum[0] = _mm512_add_ps(sum[0], _mm512_maskz_loadu_ps(m, x + i * span));
+        sum[0] = _mm512_add_ps(sum[0], load_16(x, i * span + k, m, bf16));
     mean = _mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3]));
     mean = _mm512_div_ps(mean, _mm512_set1_ps((float)rows));
     for (i = 0; i + 4 <= rows; i += 4)
         for (int j = 0; j < 4; j++)
-            deviate(&rest[j], &squares[j], _mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + (i + j) * span), mean));
+            deviate(&rest[j], &squares[j], _mm512_sub_ps(load_16(x, (i + j) * span + k, m, bf16), mean));
     for (; i < rows; i++)
-        deviate(&rest[0], &squares[0], _mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i * span), mean));
+        deviate(&rest[0], &squares[0], _mm512_sub_ps(load_16(x, i * span + k, m, bf16), mean));
     for (int j = 1; j < 4; j++) {
         rest[0] = _mm512_add_ps(rest[0], rest[j]);
         squares[0] = _mm512_add_ps(squares[0], squares[j]);
     }
-    _mm512_mask_storeu_ps(stat, m, mean);
-    _mm512_mask_storeu_ps(stat + span, m, rest[0]);
-    _mm512_mask_storeu_ps(stat + 2 * span, m, squares[0]);
+    _mm512_mask_storeu_ps(stat + k, m, mean);
+    _mm512_mask_storeu_ps(stat + span + k, m, rest[0]);
+    _mm512_mask_storeu_ps(stat + 2 * span + k, m, squares[0]);
 }
 
-TARGET void mgv_avx512_column_stats(float *restrict stat, const float *restrict x, int64_t rows, int span)
+TARGET void mgv_avx512_column_stats(float *restrict stat, MgvValues x, int64_t rows, int span)
 {
-    for (int k = 0; k < span; k += LANES)
-        stats_16(stat + k, x + k, rows, span, mgv_first(span - k));
+    for (int k = 0; k < span; k += LANES) {
+        if (x.bf16)
+            stats_16(stat, x, rows, span, k, mgv_first(span - k), 1);
+        else
+            stats_16(stat, x, rows, span, k, mgv_first(span - k), 0);
+    }
 }
 
 /** The sum of four vectors' lanes. */

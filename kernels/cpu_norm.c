@@ -45,13 +45,13 @@
 typedef struct GroupNorm {
     float *scale, *bias; ///< weights, [C]
     float *coefs;        ///< of each sample: offset, scale, bias, each [span]
-    float *columns;      ///< of each thread: what mgv_avx512_column_stats() writes
+    float *columns;      ///< of each thread: what mgv_avx512_column_stats() writes; see column_stats()
     double *sums;        ///< [2 * groups]
     int span;            ///< floats of whole pixels that loops run over; a row has a multiple of it
     int rows;            ///< of a chunk
     int64_t chunk;       ///< floats of a chunk
     int nb_chunks;       ///< of a sample
-    size_t column_floats; ///< of a thread
+    size_t column_floats, thread_floats; ///< of a sample, and of a thread
 } GroupNorm;
 
 static void group_norm_unprepare(MgvKernelOp *o)
@@ -71,6 +71,7 @@ static void group_norm_unprepare(MgvKernelOp *o)
 static int norm_declare(MgvKernelOp *o)
 {
     o->writes_bf16 = mgv_cpu_is_bf16(o->dev);
+    o->takes_bf16  = o->writes_bf16 && o->op->type == MGV_OP_GROUP_NORM;
     return 0;
 }
 
@@ -99,7 +100,8 @@ static int group_norm_prepare(MgvKernelOp *o)
     g->scale = mgv_host_weight(o, 0);
     g->bias = mgv_host_weight(o, 1);
     g->coefs = mgv_calloc(g->column_floats * s.n, sizeof(*g->coefs));
-    g->columns = mgv_calloc(g->column_floats * o->dev->threads, sizeof(*g->columns));
+    g->thread_floats = g->column_floats + (o->in_bf16 ? MGV_ALIGN_UP(g->chunk, MGV_ALIGNMENT / sizeof(float)) : 0);
+    g->columns = mgv_calloc(g->thread_floats * o->dev->threads, sizeof(*g->columns));
     g->sums = mgv_calloc(2 * groups, sizeof(*g->sums));
     if (!g->scale || !g->bias || !g->coefs || !g->columns || !g->sums) {
         group_norm_unprepare(o);
@@ -137,15 +139,20 @@ MGV_CLONES static void plain_column_stats(float *restrict stat, const float *res
     }
 }
 
-static void column_stats(float *stat, const float *x, int64_t rows, int span)
+/** stat: of a thread, behind which there is memory for a chunk of floats if x are none */
+static void column_stats(const GroupNorm *g, float *stat, MgvValues x)
 {
+    float *wide = stat + g->column_floats;
+
 #if MGV_AVX512
     if (mgv_avx512()) {
-        mgv_avx512_column_stats(stat, x, rows, span);
+        mgv_avx512_column_stats(stat, x, g->chunk / g->span, g->span);
         return;
     }
 #endif
-    plain_column_stats(stat, x, rows, span);
+    if (x.bf16)
+        mgv_cpu_f32(wide, x.bf16, g->chunk);
+    plain_column_stats(stat, x.bf16 ? wide : x.f32, g->chunk / g->span, g->span);
 }
 
 /** Of a chunk and a group, by its columns, which have rows values each: mean and sum of squared deviations. */
@@ -175,24 +182,23 @@ static double *moments(const MgvKernelOp *o, double *stat, int64_t chunk)
     return stat + chunk * 2 * o->op->u.norm.groups;
 }
 
-void mgv_cpu_norm_stats(const MgvKernelOp *o, void *stat, const float *x, int64_t row, int rows, int thread)
+void mgv_cpu_norm_stats(const MgvKernelOp *o, void *stat, MgvValues x, int64_t row, int rows, int thread)
 {
     const GroupNorm *g = o->priv;
     const int groups = o->op->u.norm.groups;
-    float *columns = g->columns + thread * g->column_floats;
+    float *columns = g->columns + thread * g->thread_floats;
 
-    for (int64_t i = row / g->rows; i < (row + rows) / g->rows; i++, x += g->chunk) {
+    for (int64_t i = row / g->rows; i < (row + rows) / g->rows; i++, x = mgv_values_at(x, g->chunk)) {
         double *m = moments(o, stat, i);
 
-        column_stats(columns, x, g->chunk / g->span, g->span);
+        column_stats(g, columns, x);
         for (int k = 0; k < groups; k++)
             group_moments(o, m + k, m + groups + k, columns, g->chunk / g->span, k);
     }
 }
 
-/** y = (x - offset) * scale + bias with one value a column. */
-MGV_CLONES static void affine(float *restrict y, const float *restrict x, int64_t n, int span,
-                              const float *restrict coef)
+/** y = (x - offset) * scale + bias with one value a column. y: may be x */
+MGV_CLONES static void affine(float *y, const float *x, int64_t n, int span, const float *restrict coef)
 {
     const float *restrict offset = coef, *restrict scale = coef + span, *restrict bias = coef + 2 * span;
 
@@ -210,8 +216,7 @@ static float act_of(float x, enum MgvAct act)
 }
 
 /** y = act((x - offset) * scale + bias) in bf16. */
-static void affine_bf16(uint16_t *restrict y, const float *restrict x, int64_t n, int span, const float *restrict coef,
-                        enum MgvAct act)
+static void affine_bf16(uint16_t *restrict y, MgvValues x, int64_t n, int span, const float *restrict coef, enum MgvAct act)
 {
 #if MGV_AVX512
     if (mgv_avx512()) {
@@ -221,8 +226,13 @@ static void affine_bf16(uint16_t *restrict y, const float *restrict x, int64_t n
 #endif
     for (int64_t i = 0; i < n; i++) {
         const int k = i % span;
+        float v;
 
-        y[i] = mgv_bf16(act_of((x[i] - coef[k]) * coef[span + k] + coef[2 * span + k], act));
+        if (x.bf16)
+            mgv_cpu_f32(&v, x.bf16 + i, 1);
+        else
+            v = x.f32[i];
+        y[i] = mgv_bf16(act_of((v - coef[k]) * coef[span + k] + coef[2 * span + k], act));
     }
 }
 
@@ -257,7 +267,7 @@ static void group_coefs(const MgvKernelOp *o, double *stat, int n)
     }
 }
 
-void mgv_cpu_norm_measure(const MgvKernelOp *o, void *stat, const float *x)
+void mgv_cpu_norm_measure(const MgvKernelOp *o, void *stat, MgvValues x)
 {
     const GroupNorm *g = o->priv;
     const int all = o->out.n * g->nb_chunks;
@@ -265,13 +275,13 @@ void mgv_cpu_norm_measure(const MgvKernelOp *o, void *stat, const float *x)
     if (!o->has_stats) {
 #pragma omp parallel for num_threads(o->dev->threads)
         for (int i = 0; i < all; i++)
-            mgv_cpu_norm_stats(o, stat, x + i * g->chunk, (int64_t)i * g->rows, g->rows, omp_get_thread_num());
+            mgv_cpu_norm_stats(o, stat, mgv_values_at(x, i * g->chunk), (int64_t)i * g->rows, g->rows, omp_get_thread_num());
     }
     for (int n = 0; n < o->out.n; n++)
         group_coefs(o, stat, n);
 }
 
-void mgv_cpu_norm_apply(const MgvKernelOp *o, float *y, uint16_t *y16, const float *x, int64_t row, int rows)
+void mgv_cpu_norm_apply(const MgvKernelOp *o, float *y, uint16_t *y16, MgvValues x, int64_t row, int rows)
 {
     const GroupNorm *g = o->priv;
     const float *coef = g->coefs + row / (o->out.t * o->out.h) * g->column_floats;
@@ -279,8 +289,10 @@ void mgv_cpu_norm_apply(const MgvKernelOp *o, float *y, uint16_t *y16, const flo
 
     if (y16)
         affine_bf16(y16, x, n, g->span, coef, o->op->act);
+    if (y && x.bf16)
+        mgv_cpu_f32(y, x.bf16, n);
     if (y) {
-        affine(y, x, n, g->span, coef);
+        affine(y, x.bf16 ? y : x.f32, n, g->span, coef);
         mgv_cpu_act(y, n, o->op->act);
     }
 }
@@ -289,15 +301,16 @@ static int group_norm_cpu(const MgvKernelOp *o, const void *const in[MGV_MAX_IN]
 {
     const GroupNorm *g = o->priv;
     const int all = o->out.n * g->nb_chunks;
+    const MgvValues x = mgv_values(in[0], o->in16[0]);
 
     (void)job, (void)nb_jobs;
-    mgv_cpu_norm_measure(o, o->stat, in[0]);
+    mgv_cpu_norm_measure(o, o->stat, x);
 #pragma omp parallel for num_threads(o->dev->threads)
     for (int i = 0; i < all; i++) {
         const int64_t at = i * g->chunk;
 
         mgv_cpu_norm_apply(o, out ? (float *)out + at : NULL, o->out16 ? o->out16 + at : NULL,
-                           (const float *)in[0] + at, (int64_t)i * g->rows, g->rows);
+                           mgv_values_at(x, at), (int64_t)i * g->rows, g->rows);
     }
     return 0;
 }

@@ -193,6 +193,7 @@ static int declare_kernel3(MgvKernelOp *o)
     }
     o->reads_bf16 = c->element < sizeof(float);
     o->writes_bf16 = o->reads_bf16 && o->op->act != MGV_ACT_NONE; // else whoever reads floats needs them more
+    o->may_round = o->reads_bf16 && o->out.c > MAX_BESIDE;
     o->fuses |= 1u << MGV_OP_GROUP_NORM;
     if (o->out.c <= MAX_BESIDE && o->op->act == MGV_ACT_NONE)
         o->fuses |= 1u << MGV_OP_CONV3D;
@@ -377,7 +378,7 @@ static void copy_row(char *dst, const MgvKernelOp *o, const float *in, int64_t p
     if (o->before && o->before->op->type == MGV_OP_UPSAMPLE)
         mgv_cpu_upsample_row(o->before, y, y16, in, from);
     else if (o->before)
-        mgv_cpu_norm_apply(o->before, y, y16, in + from * n, from, 1);
+        mgv_cpu_norm_apply(o->before, y, y16, mgv_values_at(mgv_values(in, o->in16[0]), from * n), from, 1);
     else if (o->in16[0])
         memcpy(y16, o->in16[0] + from * n, n * sizeof(*y16));
     else if (bf16)
@@ -447,12 +448,14 @@ static int rounds_in_tile(const MgvKernelOp *o, const Run *run)
 }
 
 /** conv3d_out() where there is only bf16; rounded: in y already. */
-static void bf16_out(const MgvKernelOp *o, const void *y, size_t at, size_t n, int rounded)
+static void bf16_out(const MgvKernelOp *o, const void *y, size_t at, size_t n, int rounded, int64_t row, int rows, int thread)
 {
     uint16_t *out = o->out16 + at;
 
     if (!rounded)
         mgv_cpu_act_bf16(out, y, n, o->op->act);
+    if (o->stats_of)
+        mgv_cpu_norm_stats(o->stats_of, o->stat, mgv_values(NULL, rounded ? y : out), row, rows, thread);
     if (rounded && y != out)
         mgv_cpu_stream(out, y, n * sizeof(*out));
 }
@@ -471,7 +474,7 @@ static void conv3d_out(const MgvKernelOp *o, const Run *run, void *products, int
 
         products = (char *)products + n * (rounded ? sizeof(*o->out16) : sizeof(*y));
         if (!out) {
-            bf16_out(o, y, at, n, rounded);
+            bf16_out(o, y, at, n, rounded, row, step, thread);
             continue;
         }
         mgv_cpu_act(y, n, o->op->act);
@@ -480,7 +483,7 @@ static void conv3d_out(const MgvKernelOp *o, const Run *run, void *products, int
         else if (o->residual && !added)
             mgv_cpu_add(y, o->residual + at, n);
         if (o->stats_of)
-            mgv_cpu_norm_stats(o->stats_of, o->stat, sum, row, step, thread);
+            mgv_cpu_norm_stats(o->stats_of, o->stat, mgv_values(sum, NULL), row, step, thread);
         if (o->out16)
             mgv_cpu_bf16(o->out16 + at, sum, n);
         if (sum != out)
@@ -765,7 +768,7 @@ static int conv3d_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], v
         return mgv_amx_linear_run(o, c->linear, in[0], out);
 #endif
     if (o->before && o->before->op->type == MGV_OP_GROUP_NORM)
-        mgv_cpu_norm_measure(o->before, o->stat, in[0]);
+        mgv_cpu_norm_measure(o->before, o->stat, mgv_values(in[0], o->in16[0]));
     return mgv_dnnl_tiles(o, "convolution", o->in[0].n * c->nb_spans * c->nb_bands, conv3d_tile, &run);
 }
 

@@ -117,15 +117,32 @@ static void fuse_ops(MgvExec *exec)
         exec->fused[i] = fuse_op(exec, i);
 }
 
+/** Is it for an op that is content with bf16, and no other, and can its writer round it? */
+static int is_rounded(const MgvExec *exec, MgvT x)
+{
+    int readers = 0, content = 0, rounds = 0;
+
+    for (int i = 0; i < exec->nb_ops; i++) {
+        const MgvKernelOp *o = &exec->ops[i];
+
+        rounds += o->op->out == x && o->may_round;
+        for (int k = 0; k < MGV_MAX_IN; k++) {
+            readers += o->op->in[k] == x;
+            content += o->op->in[k] == x && o->takes_bf16;
+        }
+    }
+    return rounds && readers == 1 && content && !is_own(exec->plan, x);
+}
+
 /** Which forms a tensor needs: bf16 if an op would round it anyway and its writer can, float if anyone reads that. */
 static void tensor_forms(MgvExec *exec, MgvT x, Forms form)
 {
     const size_t elements = mgv_shape_elements(exec->plan->tensors[x].shape);
     const MgvKernelOp *writer = NULL;
-    const int own = is_own(exec->plan, x);
-    int floats = own, bf16 = 0;
+    const int own = is_own(exec->plan, x), rounded = is_rounded(exec, x);
+    int floats = own, bf16 = rounded;
 
-    for (int i = 0; i < exec->nb_ops; i++) {
+    for (int i = 0; i < exec->nb_ops && !rounded; i++) {
         const MgvKernelOp *o = &exec->ops[i];
 
         if (o->op->out == x)
@@ -134,7 +151,7 @@ static void tensor_forms(MgvExec *exec, MgvT x, Forms form)
             if (o->op->in[k] == x)
                 *(o->reads_bf16 >> k & 1 ? &bf16 : &floats) = 1;
     }
-    if (!writer || !writer->writes_bf16 || !bf16) {
+    if (!rounded && (!writer || !writer->writes_bf16 || !bf16)) {
         floats = 1;
         bf16 = 0;
     }

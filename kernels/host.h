@@ -72,6 +72,8 @@ struct MgvKernelOp {
     void *priv;                   ///< the kernel's own
     unsigned reads_bf16;          ///< bit i: input i is rounded to bf16 before it is used
     int writes_bf16;              ///< run() can round its output
+    int may_round;                ///< so it can, and does if only a reader with takes_bf16 is there
+    int takes_bf16;               ///< it can read its input in bf16, though that costs digits
     int out_f32, out_bf16;        ///< forms that run() shall write, known to prepare()
     unsigned in_bf16;             ///< bit i: in16[i] will be there, known to prepare()
     const int32_t *rows;          ///< position of each of the out.w rows, NULL: all are computed; see rows.c
@@ -104,6 +106,11 @@ struct MgvKernelOp {
  * op as it reads, and what writes a GROUP_NORM's input take its statistics. Two
  * CONV3D one after another that read the same may be one. The bits come out the
  * same. A plan with a tap runs op by op.
+ */
+
+/*
+ * A GROUP_NORM could do with fewer digits of its input, but the residual stream, which it mostly reads, could not. What
+ * a convolution writes for a GROUP_NORM alone is rounded, and its statistics are those of what was rounded.
  */
 
 /*
