@@ -41,7 +41,7 @@
 
 /** Three padded planes of a band should take no more than this. */
 #define CACHE_BYTES (448 << 10)
-#define AMX_CACHE_BYTES (640 << 10) ///< of processors with AMX, whose second-level cache is larger
+#define AMX_CACHE_BYTES (896 << 10) ///< of processors with AMX, whose second-level cache is larger
 /** Tiles to aim for, so that many threads have work and none waits long for the last. */
 #define MIN_TILES 32
 #define AMX_MIN_TILES 8 ///< that are enough for each thread, if that is less
