@@ -28,6 +28,7 @@
 
 #include <string.h>
 
+#include "kernels/cpu_simd.h"
 #include "kernels/host.h"
 
 /** Upper half of the bits, to nearest even. NaN stays NaN. Masks instead of branches, for vector code. */
@@ -51,13 +52,6 @@ MGV_INLINE float mgv_gelu_exponent(float x)
     return -x * (0x1.988454p0f + 0x1.2444fap-4f * x * x); // -2 sqrt(2/pi) (x + 0.044715 x^3)
 }
 
-/** Is cpu_avx512.c compiled? Its functions may be called where mgv_avx512() says so. */
-#if defined(__x86_64__) && defined(__GNUC__)
-#define MGV_AVX512 1
-#else
-#define MGV_AVX512 0
-#endif
-
 /** Values in one of two types; the other pointer is NULL. */
 typedef struct MgvValues {
     const float *f32;
@@ -77,7 +71,7 @@ MGV_INLINE MgvValues mgv_values_at(MgvValues x, int64_t n)
 }
 
 #if MGV_AVX512
-int mgv_avx512(void); ///< is this a processor with AVX512_BF16?
+/* Where mgv_avx512() says so. */
 void mgv_avx512_act(uint16_t *restrict y, const float *restrict x, size_t n, enum MgvAct act);
 float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, int n, float scale);
 /** y = act((x - coef[0]) * coef[1] + coef[2]) over rows of span values, as many of each coefficient, n values in all. */

@@ -36,8 +36,12 @@
 #define MGV_AVX512_INLINE static inline __attribute__((always_inline, unused)) MGV_AVX512_TARGET
 #define MGV_LANES 16 ///< floats of a vector
 
+/* What float32 alone needs, which mgv_avx512_f32() asks for. */
+#define MGV_AVX512_F32_TARGET __attribute__((target("avx512f,avx512dq")))
+#define MGV_AVX512_F32_INLINE static inline __attribute__((always_inline, unused)) MGV_AVX512_F32_TARGET
+
 /** All lanes below n, which may be negative. */
-MGV_AVX512_INLINE __mmask16 mgv_first(ptrdiff_t n)
+MGV_AVX512_F32_INLINE __mmask16 mgv_first(ptrdiff_t n)
 {
     return n >= MGV_LANES ? (__mmask16)0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1);
 }
@@ -45,6 +49,20 @@ MGV_AVX512_INLINE __mmask16 mgv_first(ptrdiff_t n)
 MGV_AVX512_INLINE void mgv_store_bf16(uint16_t *y, __mmask16 m, __m512 x)
 {
     _mm256_mask_storeu_epi16(y, m, (__m256i)_mm512_cvtneps_pbh(x));
+}
+
+/** 2^x: within 1.5e-7 of it. NaN stays NaN. */
+MGV_AVX512_F32_INLINE __m512 mgv_exp2(__m512 x)
+{
+    const __m512 r = _mm512_reduce_ps(x, 9); // what is above the integer below, by which scalef() multiplies
+    __m512 p = _mm512_set1_ps(1.87757669e-3f);
+
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.98933969e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.58263175e-2f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.40153611e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93153083e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.99999940e-1f));
+    return _mm512_scalef_ps(p, x);
 }
 
 /** 2^x on its way to bf16: within 8e-5 of it, a twentieth of what rounding may add. NaN stays NaN. */

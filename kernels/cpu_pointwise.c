@@ -25,6 +25,8 @@
 
 #include "kernels/cpu.h"
 
+int mgv_cpu_plain;
+
 int mgv_cpu_no_memory(const MgvKernelOp *o)
 {
     mgv_err(o->log, "%s: out of memory", o->op->name);

@@ -34,7 +34,7 @@
 #ifndef MAGVIT_DNNL_H
 #define MAGVIT_DNNL_H
 
-#include "kernels/host.h"
+#include "kernels/cpu.h"
 
 /** Does the processor multiply tiles of bf16? */
 int mgv_dnnl_has_amx(void);
@@ -133,6 +133,9 @@ int mgv_dnnl_rows_run(const MgvKernelOp *o, const MgvDnnlRows *r, const float *x
 extern const MgvKernel mgv_conv3d_dnnl;
 extern const MgvKernel mgv_linear_dnnl;
 extern const MgvKernel mgv_attention_dnnl;
+#if MGV_AVX512
+extern const MgvKernel mgv_attention_avx512; ///< of float32
+#endif
 extern const MgvKernel mgv_vq_argmin_dnnl;
 
 #endif /* MAGVIT_DNNL_H */

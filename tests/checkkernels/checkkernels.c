@@ -41,6 +41,9 @@
 #if CONFIG_VULKAN
 #include "kernels/vk.h"
 #endif
+#if CONFIG_ONEDNN
+#include "kernels/cpu_simd.h"
+#endif
 #include "tests/checkkernels/checkkernels.h"
 
 #define EXIT_SKIP 77
@@ -343,6 +346,20 @@ static void judge(const Case *c, const Data *d, const Subject *s, const char *wh
     print_window("got", got, n, v.bad, codes);
 }
 
+/** From now on until it is called again. @return 1 if it makes a difference */
+static int use_plain(int plain)
+{
+#if CONFIG_ONEDNN && MGV_AVX512
+    mgv_cpu_plain = 0;
+    if (!mgv_avx512_f32())
+        return 0;
+    mgv_cpu_plain = plain;
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 /**
  * Run a case on every device of a subject and compare with want, which has n
  * values; 0: as many as the op gives. want NULL: compare devices only.
@@ -351,6 +368,7 @@ static void check_subject(const Case *c, const Data *d, const Subject *s, const 
 {
     void *first = NULL;
 
+    use_plain(s->plain);
     for (int i = 0; i < s->nb_devs; i++) {
         char line[256], why[128] = "";
         int64_t touched = -1;
@@ -456,10 +474,11 @@ static int open_subject(Subject *s, const MgvBackend *b, enum MagvitPrecision pr
     int ret;
 
     s->b     = b;
-    s->name  = precision == MAGVIT_PRECISION_F32 ? b->name : m == MATRICES_LARGE ? "large" :
+    s->name  = s->plain ? "plain" : precision == MAGVIT_PRECISION_F32 ? b->name : m == MATRICES_LARGE ? "large" :
                m == MATRICES_AUTO ? "coop" : mgv_precision_name(precision);
     s->precision = precision;
     use_matrices(m);
+    use_plain(s->plain);
     for (s->nb_devs = 0; s->nb_devs < nb; s->nb_devs++) {
         const MgvDeviceSettings settings = { NULL, threads[s->nb_devs], precision };
 
@@ -583,6 +602,10 @@ int main(int argc, char **argv)
             if (p != MAGVIT_PRECISION_F32 && !has_precision(mgv_backends[i], p, &matrices))
                 continue;
             nb += add_subject(&subjects[nb], mgv_backends[i], p, MATRICES_NONE);
+            if (p == MAGVIT_PRECISION_F32 && mgv_backends[i]->type == MAGVIT_BACKEND_CPU && !opt.bench && use_plain(1)) {
+                subjects[nb].plain = 1;
+                nb += add_subject(&subjects[nb], mgv_backends[i], p, MATRICES_NONE);
+            }
             if (matrices)
                 nb += add_subject(&subjects[nb], mgv_backends[i], p, MATRICES_AUTO);
             if (matrices && !opt.bench)

@@ -108,13 +108,14 @@ void data_uninit(Data *d);
 
 /* ---- checkkernels.c ---- */
 
-#define MAX_BACKENDS 8 ///< each at each precision
+#define MAX_BACKENDS 9 ///< each at each precision, and one without AVX-512
 
 /** A backend at a precision that is checked: its devices differ in the number of threads. */
 typedef struct Subject {
     const MgvBackend *b;
     const char *name;
     enum MagvitPrecision precision;
+    int plain; ///< 1: what of the cpu backend is written for AVX-512 gives way to oneDNN and plain C
     MgvDevice *dev[2];
     int nb_devs;
 } Subject;
