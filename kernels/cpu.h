@@ -71,6 +71,8 @@ MGV_INLINE MgvValues mgv_values_at(MgvValues x, int64_t n)
 }
 
 #if MGV_AVX512
+/* Where mgv_avx512_f32() says so. */
+void mgv_avx512_act_f32(float *x, size_t n, enum MgvAct act);
 /* Where mgv_avx512() says so. */
 void mgv_avx512_act(uint16_t *restrict y, const float *restrict x, size_t n, enum MgvAct act);
 float mgv_avx512_softmax(uint16_t *restrict y, const float *restrict x, int n, float scale);

@@ -69,11 +69,6 @@ typedef struct Tile {
     float weight[][TILE][BLOCK];
 } Tile;
 
-int mgv_avx512_f32(void)
-{
-    return !mgv_cpu_plain && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
-}
-
 /* Other shapes are left to oneDNN. */
 static int attention_declare(MgvKernelOp *o)
 {

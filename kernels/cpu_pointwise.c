@@ -105,6 +105,12 @@ void mgv_cpu_act(float *x, size_t n, enum MgvAct act)
 
     if (act == MGV_ACT_NONE)
         return;
+#if MGV_AVX512
+    if (mgv_avx512_f32()) {
+        mgv_avx512_act_f32(x, n, act);
+        return;
+    }
+#endif
     for (size_t i = 0; i < whole; i += BLOCK)
         act_block(x + i, MGV_MIN(whole - i, BLOCK), act);
     if (whole < n) {
