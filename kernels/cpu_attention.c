@@ -28,7 +28,7 @@
  * gives depends on no other row, so results do not depend on how queries are cut.
  */
 
-#include "kernels/cpu_avx512.h"
+#include "kernels/cpu_avx512_f32.h"
 #include "kernels/dnnl.h"
 
 #if MGV_AVX512
@@ -38,13 +38,12 @@
 #define TARGET MGV_AVX512_F32_TARGET
 #define INLINE MGV_AVX512_F32_INLINE
 #define LANES  MGV_LANES
-/** Queries of a tile, and columns that are multiplied at once: 28 sums, which leave four registers. */
-#define TILE  14
-#define BLOCK 32
+#define TILE   MGV_F32_ROWS    // queries
+#define BLOCK  MGV_F32_COLUMNS // keys
 #define MOST_D 256
 /** Floats from query to query, beside a power of two. */
 #define QUERY (MOST_D + LANES)
-/** Between these the sum of a row is good: weights that matter are no denormal numbers, no weighted value is infinite. */
+/** Between these the sum of a row is good: weights that matter are not denormal, and weighted values not infinite. */
 #define LEAST_SUM 0x1p-70f
 #define MOST_SUM  0x1p90f
 
@@ -111,43 +110,13 @@ static float *packed_head(const MgvKernelOp *o, int head)
 
 /* ---- packing ---- */
 
-/** 16 values of up to 16 keys, beside each other in dst what lay one below the other; what is missing is zero. */
-static TARGET void transpose(float *dst, const float *src, ptrdiff_t stride, int n)
-{
-    __m512 a[LANES], b[LANES];
-
-    for (int i = 0; i < LANES; i++)
-        a[i] = i < n ? _mm512_loadu_ps(src + i * stride) : _mm512_setzero_ps();
-    for (int i = 0; i < LANES; i += 2) {
-        b[i]     = _mm512_unpacklo_ps(a[i], a[i + 1]);
-        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
-    }
-    for (int i = 0; i < LANES; i += 4) {
-        for (int j = 0; j < 2; j++) {
-            const __m512d x = (__m512d)b[i + j], y = (__m512d)b[i + j + 2];
-
-            a[i + 2 * j]     = (__m512)_mm512_unpacklo_pd(x, y);
-            a[i + 2 * j + 1] = (__m512)_mm512_unpackhi_pd(x, y);
-        }
-    }
-    for (int j = 0; j < 4; j++) { // of four keys each now: values j, j + 4, j + 8, j + 12
-        const __m512 x = _mm512_shuffle_f32x4(a[j], a[4 + j], 0x88), x2 = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0x88);
-        const __m512 y = _mm512_shuffle_f32x4(a[j], a[4 + j], 0xdd), y2 = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0xdd);
-
-        _mm512_store_ps(dst + j * BLOCK, _mm512_shuffle_f32x4(x, x2, 0x88));
-        _mm512_store_ps(dst + (j + 4) * BLOCK, _mm512_shuffle_f32x4(y, y2, 0x88));
-        _mm512_store_ps(dst + (j + 8) * BLOCK, _mm512_shuffle_f32x4(x, x2, 0xdd));
-        _mm512_store_ps(dst + (j + 12) * BLOCK, _mm512_shuffle_f32x4(y, y2, 0xdd));
-    }
-}
-
 /** Blocks of 32 keys: the first value of each, then the second and so on. */
-static void pack_keys(float *dst, const float *src, ptrdiff_t stride, int tokens, int d)
+static TARGET void pack_keys(float *dst, const float *src, ptrdiff_t stride, int tokens, int d)
 {
     for (; tokens > 0; tokens -= BLOCK, src += BLOCK * stride, dst += BLOCK * d) {
         for (int k = 0; k < d; k += LANES) {
-            transpose(dst + k * BLOCK, src + k, stride, tokens);
-            transpose(dst + k * BLOCK + LANES, src + LANES * stride + k, stride, tokens - LANES);
+            mgv_f32_transpose(dst + k * BLOCK, BLOCK, LANES, src + k, stride, tokens);
+            mgv_f32_transpose(dst + k * BLOCK + LANES, BLOCK, LANES, src + LANES * stride + k, stride, tokens - LANES);
         }
     }
 }
@@ -182,43 +151,16 @@ static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 
 /* ---- tiles of queries ---- */
 
-typedef __m512 Sums[TILE][2];
-
-/** Add n products of each of rows of x, stride apart, with one or two vectors, width apart. */
-INLINE void multiply(Sums c, const float *x, const int stride, const float *y, const int width, int n, const int rows,
-                     const int vectors)
-{
-    for (int k = 0; k < n; k++, x++, y += width) {
-        const __m512 y0 = _mm512_loadu_ps(y), y1 = vectors > 1 ? _mm512_loadu_ps(y + LANES) : y0;
-
-#pragma GCC unroll 14
-        for (int i = 0; i < rows; i++) {
-            const __m512 a = _mm512_set1_ps(x[i * stride]);
-
-            c[i][0] = _mm512_fmadd_ps(a, y0, c[i][0]);
-            if (vectors > 1)
-                c[i][1] = _mm512_fmadd_ps(a, y1, c[i][1]);
-        }
-    }
-}
-
-INLINE void clear(Sums c)
-{
-#pragma GCC unroll 28
-    for (int i = 0; i < 2 * TILE; i++)
-        c[i / 2][i % 2] = _mm512_setzero_ps();
-}
-
 /** Weights of n keys, which are one vector or two; n is a constant but for the last. */
 INLINE void weigh_block(Tile *t, int block, const float *keys, int d, int n, const int rows, const int vectors,
                         const int relative)
 {
     const __mmask16 m = mgv_first(n - (vectors - 1) * LANES);
     float (*w)[BLOCK] = t->weight[block];
-    Sums c;
+    MgvF32Sums c;
 
-    clear(c);
-    multiply(c, t->query[0], QUERY, keys, BLOCK, d, rows, vectors);
+    mgv_f32_clear(c);
+    mgv_f32_multiply(c, t->query[0], QUERY, 1, keys, BLOCK, d, rows, vectors, NULL);
 #pragma GCC unroll 14
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
@@ -273,10 +215,10 @@ static TARGET float greatest(const Tile *t, int i, const float *keys, int d, int
     __m512 top = _mm512_set1_ps(-INFINITY);
 
     for (; tokens > 0; tokens -= BLOCK, keys += BLOCK * d) {
-        Sums c;
+        MgvF32Sums c;
 
-        clear(c);
-        multiply(c, t->query[i], QUERY, keys, BLOCK, d, 1, 2);
+        mgv_f32_clear(c);
+        mgv_f32_multiply(c, t->query[i], QUERY, 1, keys, BLOCK, d, 1, 2, NULL);
         top = _mm512_mask_max_ps(top, mgv_first(tokens), top, c[0][0]);
         top = _mm512_mask_max_ps(top, mgv_first(tokens - LANES), top, c[0][1]);
     }
@@ -304,11 +246,12 @@ INLINE void weighted(const Tile *t, const float *values, int tokens, const int w
                      ptrdiff_t stride, int queries)
 {
     float inv[TILE];
-    Sums c;
+    MgvF32Sums c;
 
-    clear(c);
+    mgv_f32_clear(c);
     for (int block = 0; tokens > 0; block++, tokens -= BLOCK, values += BLOCK * width)
-        multiply(c, t->weight[block][0], BLOCK, values, width, MGV_MIN(tokens, BLOCK), rows, width / LANES);
+        mgv_f32_multiply(c, t->weight[block][0], BLOCK, 1, values, width, MGV_MIN(tokens, BLOCK), rows,
+                         width / LANES, NULL);
     for (int i = 0; i < rows; i++)
         inv[i] = 1.0f / _mm512_reduce_add_ps(_mm512_load_ps(t->sum[i]));
 #pragma GCC unroll 14
@@ -332,8 +275,8 @@ INLINE void weighted_rows(const Tile *t, const float *values, int tokens, int d,
         weighted(t, values + (size_t)at * tokens, tokens, LANES, rows, y + at, stride, queries);
 }
 
-static TARGET __attribute__((noinline)) void weigh_values(const Tile *t, const float *values, int tokens, int d, int rows,
-                                                          float *y, ptrdiff_t stride, int queries)
+static TARGET __attribute__((noinline)) void weigh_values(const Tile *t, const float *values, int tokens, int d,
+                                                          int rows, float *y, ptrdiff_t stride, int queries)
 {
     if (rows == TILE)
         weighted_rows(t, values, tokens, d, TILE, y, stride, queries);

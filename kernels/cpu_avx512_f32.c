@@ -24,7 +24,7 @@
  * cpu_pointwise.c does the same.
  */
 
-#include "kernels/cpu_avx512.h"
+#include "kernels/cpu_avx512_f32.h"
 
 #if MGV_AVX512
 
@@ -37,30 +37,17 @@ int mgv_avx512_f32(void)
     return !mgv_cpu_plain && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
 }
 
-/** x / (1 + 2^u), where 2^u is as large as the plain C lets it become at most. */
-INLINE __m512 gate(__m512 x, __m512 u)
-{
-    const __m512 e = mgv_exp2(_mm512_min_ps(_mm512_set1_ps(127.4f), u)); // a NaN stays
-
-    return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), e));
-}
-
-INLINE __m512 activate(__m512 x, enum MgvAct act)
-{
-    if (act == MGV_ACT_SILU)
-        return gate(x, _mm512_mul_ps(x, _mm512_set1_ps(-MGV_LOG2E)));
-    return gate(x, _mm512_mul_ps(x, _mm512_fmadd_ps(_mm512_mul_ps(x, x), _mm512_set1_ps(-MGV_LOG2E * 0x1.2444fap-4f),
-                                                    _mm512_set1_ps(-MGV_LOG2E * 0x1.988454p0f))));
-}
-
 INLINE void act_loop(float *x, size_t n, const enum MgvAct act)
 {
     size_t i = 0;
 
     for (; i + LANES <= n; i += LANES)
-        _mm512_storeu_ps(x + i, activate(_mm512_loadu_ps(x + i), act));
-    if (i < n)
-        _mm512_mask_storeu_ps(x + i, mgv_first(n - i), activate(_mm512_maskz_loadu_ps(mgv_first(n - i), x + i), act));
+        _mm512_storeu_ps(x + i, mgv_f32_activate(_mm512_loadu_ps(x + i), act));
+    if (i < n) {
+        const __mmask16 m = mgv_first(n - i);
+
+        _mm512_mask_storeu_ps(x + i, m, mgv_f32_activate(_mm512_maskz_loadu_ps(m, x + i), act));
+    }
 }
 
 TARGET void mgv_avx512_act_f32(float *x, size_t n, enum MgvAct act)

@@ -568,8 +568,10 @@ void mgv_dnnl_kernels(MgvDevice *dev)
     table[MGV_OP_ATTENTION] = mgv_attention_dnnl;
     table[MGV_OP_VQ_ARGMIN] = mgv_vq_argmin_dnnl;
 #if MGV_AVX512
-    if (!dev->bf16 && has_isa(dnnl_cpu_isa_avx512_core) && mgv_avx512_f32())
+    if (!dev->bf16 && has_isa(dnnl_cpu_isa_avx512_core) && mgv_avx512_f32()) {
+        table[MGV_OP_LINEAR] = mgv_linear_avx512;
         table[MGV_OP_ATTENTION] = mgv_attention_avx512;
+    }
 #endif
 #if MGV_AMX
     if (dev->amx) {

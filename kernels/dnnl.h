@@ -134,7 +134,8 @@ extern const MgvKernel mgv_conv3d_dnnl;
 extern const MgvKernel mgv_linear_dnnl;
 extern const MgvKernel mgv_attention_dnnl;
 #if MGV_AVX512
-extern const MgvKernel mgv_attention_avx512; ///< of float32
+extern const MgvKernel mgv_linear_avx512; ///< of float32, as the next
+extern const MgvKernel mgv_attention_avx512;
 #endif
 extern const MgvKernel mgv_vq_argmin_dnnl;
 

@@ -123,7 +123,8 @@ const Case cases[] = {
     /* weights far above those of the keys before */
     ATT(1, 203, 72, 2, .steep = 8), ATT(1, 37, 16, 1, .steep = 6),
 
-    /* what AVX-512 cuts differently: 14 queries, 32 keys and values; sums of weights too large and too small for float */
+    /* what AVX-512 cuts differently: 14 rows by 32 columns, or keys; sums of weights out of float's range */
+    LIN(1, 300, 780, 45, GELU), LIN(1, 61, 1555, 33, SILU),
     ATT(2, 45, 160, 2), ATT(1, 58, 256, 1), ATT(9, 2, 64, 4, .steep = 40), ATT(1, 97, 48, 3, .steep = 20),
 
     /* so many weights that all planes are multiplied at once, in bands */
