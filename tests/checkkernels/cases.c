@@ -125,7 +125,7 @@ const Case cases[] = {
 
     /* what AVX-512 cuts differently: 14 rows by 32 columns, or keys; sums of weights out of float's range */
     LIN(1, 300, 780, 45, GELU), LIN(1, 61, 1555, 33, SILU),
-    ATT(2, 45, 160, 2), ATT(1, 58, 256, 1), ATT(9, 2, 64, 4, .steep = 40), ATT(1, 97, 48, 3, .steep = 20),
+    ATT(2, 45, 160, 2), ATT(1, 58, 128, 1), ATT(9, 2, 64, 4, .steep = 40), ATT(1, 97, 48, 3, .steep = 20),
 
     /* so many weights that all planes are multiplied at once, in bands */
     CONV(2, 3, 3, 5, 141, 140, 3, REFLECT, BIAS), CONV(1, 2, 9, 16, 151, 130, 3, ZERO),
