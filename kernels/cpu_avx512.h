@@ -102,7 +102,9 @@ MGV_AVX512_INLINE __m512 mgv_activate(__m512 x, enum MgvAct act)
     if (act == MGV_ACT_GELU_TANH) { // -2 log2(e) sqrt(2/pi) (x + 0.044715 x^3)
         const __m512 a = _mm512_set1_ps(-MGV_LOG2E * 0x1.988454p0f), b = _mm512_set1_ps(-MGV_LOG2E * 0x1.2444fap-4f);
 
-        return mgv_gate(x, _mm512_mul_ps(x, _mm512_fmadd_ps(_mm512_mul_ps(x, x), b, a)));
+        const __m512 u = _mm512_mul_ps(x, _mm512_fmadd_ps(_mm512_mul_ps(x, x), b, a));
+
+        return mgv_gate(x, _mm512_max_ps(_mm512_set1_ps(-120.0f), u)); // below scalef() is slow: its result is no normal number
     }
     return x;
 }
