@@ -74,12 +74,6 @@ typedef struct Attention {
     size_t plain_bytes, query_bytes, weight_bytes, thread_bytes; ///< of scratch for a thread
 } Attention;
 
-typedef struct Run {
-    const float *in[3]; ///< queries, keys, values
-    float *out;
-    int nb_tiles;       ///< of the queries of a head
-} Run;
-
 static int attention_declare(MgvKernelOp *o)
 {
     o->reads_bf16  = 7;
@@ -126,11 +120,11 @@ static uint8_t *thread_scratch(const MgvKernelOp *o, int thread)
     return (uint8_t *)o->scratch + a->packed_bytes + thread * a->thread_bytes;
 }
 
-/** Even tiles pack the keys of a head, odd ones the values. */
+/** See mgv_attention_run(). */
 static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Attention *a = o->priv;
-    const Run *run = arg;
+    const MgvAttentionRun *run = arg;
     const int d = o->out.c / o->op->u.attention.heads, tokens = o->in[1].w, which = 1 + tile % 2;
     const int64_t at = mgv_cpu_head(o, tokens, tile / 2);
     const uint16_t *rows = o->in16[which] ? o->in16[which] + at : (uint16_t *)thread_scratch(o, thread);
@@ -304,7 +298,7 @@ static void weigh(const MgvKernelOp *o, const MgvAmxWeights *values, const uint8
 static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Attention *a = o->priv;
-    const Run *run = arg;
+    const MgvAttentionRun *run = arg;
     const int head = tile / run->nb_tiles, first = tile % run->nb_tiles * MGV_AMX_BLOCK;
     const int queries = MGV_MIN(MGV_AMX_BLOCK, o->out.w - first);
     const int64_t at = mgv_cpu_head(o, o->out.w, head) + (int64_t)first * o->out.c;
@@ -340,12 +334,8 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 
 static int attention_amx(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
 {
-    const int heads = o->out.n * o->op->u.attention.heads;
-    Run run = { { in[0], in[1], in[2] }, out, (o->out.w + MGV_AMX_BLOCK - 1) / MGV_AMX_BLOCK };
-    int ret = mgv_dnnl_tiles(o, "attention", 2 * heads, pack_tile, &run);
-
     (void)job, (void)nb_jobs;
-    return ret < 0 ? ret : mgv_dnnl_tiles(o, "attention", heads * run.nb_tiles, attention_tile, &run);
+    return mgv_attention_run(o, in, out, MGV_AMX_BLOCK, pack_tile, attention_tile);
 }
 
 const MgvKernel mgv_attention_amx = {

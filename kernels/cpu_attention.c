@@ -54,12 +54,6 @@ typedef struct Attention {
     size_t packed_floats, thread_floats; ///< for all heads; for a thread
 } Attention;
 
-typedef struct Run {
-    const float *in[3]; ///< queries, keys, values
-    float *out;
-    int nb_tiles;       ///< of the queries of a head
-} Run;
-
 /** What a thread needs for a tile. */
 typedef struct Tile {
     float query[TILE][QUERY]; ///< times log2(e) / sqrt(d)
@@ -132,11 +126,11 @@ static TARGET void pack_values(float *dst, const float *src, ptrdiff_t stride, i
     }
 }
 
-/** Even tiles pack the keys of a head, odd ones the values. */
+/** See mgv_attention_run(). */
 static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Attention *a = o->priv;
-    const Run *run = arg;
+    const MgvAttentionRun *run = arg;
     const int tokens = o->in[1].w;
     const float *src = run->in[1 + tile % 2] + mgv_cpu_head(o, tokens, tile / 2);
     float *dst = packed_head(o, tile / 2);
@@ -299,7 +293,7 @@ static void load_queries(Tile *t, const float *q, ptrdiff_t stride, int queries,
 static TARGET int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Attention *a = o->priv;
-    const Run *run = arg;
+    const MgvAttentionRun *run = arg;
     const int head = tile / run->nb_tiles, first = tile % run->nb_tiles * TILE, tokens = o->in[1].w;
     const int queries = MGV_MIN(TILE, o->out.w - first), rows = queries > 8 ? TILE : queries > 4 ? 8 : 4;
     const int64_t at = mgv_cpu_head(o, o->out.w, head) + (int64_t)first * o->out.c;
@@ -318,12 +312,8 @@ static TARGET int attention_tile(const MgvKernelOp *o, void *arg, int tile, int 
 
 static int attention_avx512(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
 {
-    const int heads = o->out.n * o->op->u.attention.heads;
-    Run run = { { in[0], in[1], in[2] }, out, (o->out.w + TILE - 1) / TILE };
-    int ret = mgv_dnnl_tiles(o, "attention", 2 * heads, pack_tile, &run);
-
     (void)job, (void)nb_jobs;
-    return ret < 0 ? ret : mgv_dnnl_tiles(o, "attention", heads * run.nb_tiles, attention_tile, &run);
+    return mgv_attention_run(o, in, out, TILE, pack_tile, attention_tile);
 }
 
 const MgvKernel mgv_attention_avx512 = {

@@ -118,6 +118,17 @@ typedef int MgvTileFn(const MgvKernelOp *o, void *arg, int tile, int thread);
  */
 int mgv_dnnl_tiles(const MgvKernelOp *o, const char *primitive, int nb_tiles, MgvTileFn *fn, void *arg);
 
+/** An ATTENTION on its way through tiles. */
+typedef struct MgvAttentionRun {
+    const float *in[3]; ///< queries, keys, values
+    float *out;
+    int nb_tiles;       ///< of the queries of a head
+} MgvAttentionRun;
+
+/** pack: even tiles are the keys of a head, odd ones the values; then attend: tiles of some queries of a head. arg: the run */
+int mgv_attention_run(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int queries, MgvTileFn *pack,
+                      MgvTileFn *attend);
+
 /** y[rows,cout] = act(x[rows,cin] . W^T + bias) in tiles of rows, x being the input and y the output of an op. */
 typedef struct MgvDnnlRows MgvDnnlRows;
 

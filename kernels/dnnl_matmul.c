@@ -403,12 +403,6 @@ static int attention_prepare(MgvKernelOp *o)
     return 0;
 }
 
-typedef struct AttentionRun {
-    const float *in[3]; ///< queries, keys, values
-    float *out;
-    int nb_tiles;       ///< of a head
-} AttentionRun;
-
 static char *packed_head(const MgvKernelOp *o, int64_t head)
 {
     const Attention *a = o->priv;
@@ -424,7 +418,7 @@ static char *thread_scratch(const MgvKernelOp *o, int thread)
 }
 
 /** Rows of one head of an input, one behind the other in the type of the products. */
-static void gather(void *dst, const MgvKernelOp *o, const AttentionRun *run, int which, int64_t at, int rows)
+static void gather(void *dst, const MgvKernelOp *o, const MgvAttentionRun *run, int which, int64_t at, int rows)
 {
     const int d = o->out.c / o->op->u.attention.heads;
     const ptrdiff_t c = o->out.c;
@@ -439,7 +433,7 @@ static void gather(void *dst, const MgvKernelOp *o, const AttentionRun *run, int
     }
 }
 
-/** Even tiles pack the keys of a head, odd ones the values. */
+/** See mgv_attention_run(). */
 static int pack_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Attention *a = o->priv;
@@ -488,7 +482,7 @@ static void scatter_scaled(const MgvKernelOp *o, float *dst, int64_t at, float *
 static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
 {
     const Attention *a = o->priv;
-    const AttentionRun *run = arg;
+    const MgvAttentionRun *run = arg;
     const int head = tile / run->nb_tiles, first = tile % run->nb_tiles * a->tile;
     const int queries = MGV_MIN(a->tile, o->out.w - first);
     const Products *p = o->in[1].w - first < a->tile ? &a->last : &a->whole;
@@ -512,15 +506,20 @@ static int attention_tile(const MgvKernelOp *o, void *arg, int tile, int thread)
     return status;
 }
 
+int mgv_attention_run(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int queries, MgvTileFn *pack,
+                      MgvTileFn *attend)
+{
+    const int heads = o->out.n * o->op->u.attention.heads;
+    MgvAttentionRun run = { { in[0], in[1], in[2] }, out, (o->out.w + queries - 1) / queries };
+    int ret = mgv_dnnl_tiles(o, "attention", 2 * heads, pack, &run);
+
+    return ret < 0 ? ret : mgv_dnnl_tiles(o, "attention", heads * run.nb_tiles, attend, &run);
+}
+
 static int attention_dnnl(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
 {
-    const Attention *a = o->priv;
-    const int heads = o->out.n * o->op->u.attention.heads;
-    AttentionRun run = { { in[0], in[1], in[2] }, out, (o->out.w + a->tile - 1) / a->tile };
-    int ret = mgv_dnnl_tiles(o, "reorder", 2 * heads, pack_tile, &run);
-
     (void)job, (void)nb_jobs;
-    return ret < 0 ? ret : mgv_dnnl_tiles(o, "matmul", heads * run.nb_tiles, attention_tile, &run);
+    return mgv_attention_run(o, in, out, ((const Attention *)o->priv)->tile, pack_tile, attention_tile);
 }
 
 const MgvKernel mgv_attention_dnnl = {
