@@ -259,16 +259,88 @@ TARGET void mgv_amx_rows_round(const MgvAmxWeights *w, void *tiles, const float 
     clear_rest(w, tiles, rows);
 }
 
-TARGET void mgv_amx_rows_quantize(const MgvAmxWeights *w, void *tiles, MgvInt8Row *row, uint8_t *q, const float *x,
+/** Integers in the order of the bf16 values that they are the bits of; its own inverse. */
+INLINE __m512i in_order(__m512i bits)
+{
+    return _mm512_xor_si512(bits, _mm512_and_si512(_mm512_srai_epi16(bits, 15), _mm512_set1_epi16(0x7fff)));
+}
+
+/** The largest of 32 integers. */
+INLINE int largest(__m512i v)
+{
+    return _mm512_reduce_max_epi32(_mm512_max_epi32(_mm512_cvtepi16_epi32(_mm512_castsi512_si256(v)),
+                                                    _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(v, 1))));
+}
+
+/** The range of n values and 0. @return 0 if one is not finite */
+INLINE int find_range(float range[2], const uint16_t *x, int n)
+{
+    __m512i lo = _mm512_setzero_si512(), hi = lo, lo2 = lo, hi2 = lo;
+    int ends[2];
+
+    for (int i = 0; i < n; i += 4 * LANES) {
+        const __m512i a = in_order(_mm512_maskz_loadu_epi16(first_32(n - i), x + i));
+        const __m512i b = in_order(_mm512_maskz_loadu_epi16(first_32(n - i - 2 * LANES), x + i + 2 * LANES));
+
+        lo  = _mm512_min_epi16(lo, a);
+        hi  = _mm512_max_epi16(hi, a);
+        lo2 = _mm512_min_epi16(lo2, b);
+        hi2 = _mm512_max_epi16(hi2, b);
+    }
+    ends[0] = ~largest(~_mm512_min_epi16(lo, lo2));
+    ends[1] = largest(_mm512_max_epi16(hi, hi2));
+    for (int i = 0; i < 2; i++) {
+        const uint32_t bits = (uint32_t)(ends[i] ^ (ends[i] >> 15 & 0x7fff)) << 16;
+
+        memcpy(&range[i], &bits, sizeof(bits));
+    }
+    return isfinite(range[0]) && isfinite(range[1]);
+}
+
+/** 16 values from number i on, as integers from 0 to 255 apart from overflow. */
+INLINE __m512i quantize_16(const uint16_t *x, int i, int n, __m512 inverse, __m512 zero)
+{
+    const __m256i bits = _mm256_maskz_loadu_epi16(mgv_first(n - i), x + i);
+    const __m512 v = (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16);
+
+    return _mm512_cvtps_epi32(_mm512_fmadd_ps(v, inverse, zero));
+}
+
+/** Like mgv_cpu_quantize(), steps of a row MGV_AMX_TILE apart. */
+INLINE MgvInt8Row quantize(uint8_t *y, const uint16_t *x, int n)
+{
+    /* packing takes quarters of vectors */
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    MgvInt8Row row = { 0, 0 };
+    __m512 inverse = _mm512_setzero_ps(), zero = inverse;
+    float range[2];
+
+    if (!find_range(range, x, n)) {
+        row.scale = NAN;
+    } else if (range[1] - range[0] >= MGV_INT8_MIN_RANGE) {
+        const float span = range[1] - range[0], inv = 255.0f / span, z = nearbyintf(-range[0] * inv);
+
+        row = (MgvInt8Row){ span / 255.0f, (int32_t)z };
+        inverse = _mm512_set1_ps(inv);
+        zero    = _mm512_set1_ps(z);
+    }
+    for (int i = 0; i < n; i += MGV_AMX_BYTES, y += MGV_AMX_TILE) {
+        const __m512i ab = _mm512_packs_epi32(quantize_16(x, i, n, inverse, zero), quantize_16(x, i + LANES, n, inverse, zero));
+        const __m512i cd = _mm512_packs_epi32(quantize_16(x, i + 2 * LANES, n, inverse, zero),
+                                              quantize_16(x, i + 3 * LANES, n, inverse, zero));
+
+        _mm512_store_si512(y, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(ab, cd)));
+    }
+    return row;
+}
+
+TARGET void mgv_amx_rows_quantize(const MgvAmxWeights *w, void *tiles, MgvInt8Row *row, uint16_t *rounded, MgvValues x,
                                   ptrdiff_t stride, int rows)
 {
-    for (int i = 0; i < rows; i++, x += stride) {
-        uint8_t *y = row_of(w, tiles, i);
-        const uint8_t *from = q;
-
-        row[i] = mgv_cpu_quantize(q, x, w->inputs);
-        for (int left = w->inputs; left > 0; left -= MGV_AMX_BYTES, from += MGV_AMX_BYTES, y += MGV_AMX_TILE)
-            _mm512_store_si512(y, _mm512_maskz_loadu_epi8(left >= 64 ? ~0ull : (1ull << left) - 1, from));
+    for (int i = 0; i < rows; i++) {
+        if (!x.bf16)
+            mgv_cpu_bf16(rounded, x.f32 + i * stride, w->inputs);
+        row[i] = quantize(row_of(w, tiles, i), x.bf16 ? x.bf16 + i * stride : rounded, w->inputs);
     }
     clear_rest(w, tiles, rows);
 }
@@ -295,11 +367,10 @@ INLINE void out_16(const MgvAmxOut *o, int i, int k, __mmask16 m, const int int8
     if (int8) {
         const int column = o->column + k;
         const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(o->row[i].scale), _mm512_maskz_loadu_ps(m, o->columns->scale + column));
-        const __m512i zero = _mm512_mullo_epi32(_mm512_set1_epi32(o->row[i].zero),
-                                                _mm512_maskz_loadu_epi32(m, o->columns->sum + column));
+        const __m512 sum = _mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(m, o->columns->sum + column));
 
-        v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_load_si512(c), zero)), scale,
-                            _mm512_maskz_loadu_ps(m, o->columns->bias + column));
+        v = _mm512_fnmadd_ps(_mm512_set1_ps((float)o->row[i].zero), sum, _mm512_cvtepi32_ps(_mm512_load_si512(c)));
+        v = _mm512_fmadd_ps(v, scale, _mm512_maskz_loadu_ps(m, o->columns->bias + column));
     } else {
         v = _mm512_load_ps(c);
         if (o->scale)

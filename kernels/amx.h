@@ -102,8 +102,8 @@ size_t mgv_amx_rows_bytes(const MgvAmxWeights *w, int rows);
 void mgv_amx_rows_in(const MgvAmxWeights *w, void *tiles, const uint16_t *x, ptrdiff_t stride, int rows);
 /** The same of floats. */
 void mgv_amx_rows_round(const MgvAmxWeights *w, void *tiles, const float *x, ptrdiff_t stride, int rows);
-/** The same in 8 bits. row: receives the scale of each. q: memory for one of them */
-void mgv_amx_rows_quantize(const MgvAmxWeights *w, void *tiles, MgvInt8Row *row, uint8_t *q, const float *x,
+/** The same in 8 bits, of bf16 or what is first rounded to it. row: receives the scale of each. rounded: memory for one */
+void mgv_amx_rows_quantize(const MgvAmxWeights *w, void *tiles, MgvInt8Row *row, uint16_t *rounded, MgvValues x,
                            ptrdiff_t stride, int rows);
 /** The next tiles, up to two, of such rows, from row number row on, a multiple of 16. */
 MgvAmxRows mgv_amx_rows(const MgvAmxWeights *w, const void *tiles, int row, int rows);

@@ -48,7 +48,7 @@ struct MgvAmxLinear {
     int most;               ///< rows of a tile, at most
     int cin, cout;
     int part;               ///< steps that are multiplied at once
-    size_t x_bytes, row_bytes, y_bytes; ///< of scratch: rows as tiles; scales, a row of integers; what a norm is done to
+    size_t x_bytes, row_bytes, y_bytes; ///< of scratch: rows as tiles; scales, a row of bf16; what a norm is done to
     size_t sum_bytes;       ///< and sums of parts, 0: rows are multiplied whole
 };
 
@@ -67,6 +67,11 @@ void mgv_amx_linear_free(MgvAmxLinear **linear)
 static size_t thread_bytes(const MgvAmxLinear *l)
 {
     return l->x_bytes + l->row_bytes + l->y_bytes + l->sum_bytes;
+}
+
+static size_t scale_bytes(const MgvAmxLinear *l)
+{
+    return MGV_ALIGN_UP(l->most * sizeof(MgvInt8Row), MGV_ALIGNMENT);
 }
 
 /** Parts of rows, and how many rows. Rows of 8 bits are whole, as they have one scale. */
@@ -101,7 +106,7 @@ static int linear_init(MgvAmxLinear *l, MgvKernelOp *o, float *w, const float *b
         return mgv_cpu_no_memory(o);
     choose_tiles(l);
     if (int8)
-        l->row_bytes = MGV_ALIGN_UP(l->most * sizeof(MgvInt8Row), MGV_ALIGNMENT) + MGV_ALIGN_UP(l->cin, MGV_ALIGNMENT);
+        l->row_bytes = scale_bytes(l) + MGV_ALIGN_UP(l->cin * sizeof(uint16_t), MGV_ALIGNMENT);
     if (o->norm)
         l->y_bytes = MGV_ALIGN_UP((size_t)l->most * l->cout * sizeof(float), MGV_ALIGNMENT);
     o->weight_bytes += l->weights.bytes + l->cout * column;
@@ -160,11 +165,9 @@ typedef struct Tile {
 /** From value k of each row on, those of the part that w is for. */
 static void rows_in(const MgvAmxLinear *l, const Tile *t, const MgvAmxWeights *w, int k)
 {
-    uint8_t *row = t->scratch + l->x_bytes;
-
     if (w->int8)
-        mgv_amx_rows_quantize(w, t->scratch, (MgvInt8Row *)row,
-                              row + MGV_ALIGN_UP(l->most * sizeof(MgvInt8Row), MGV_ALIGNMENT), t->x, l->cin, t->n);
+        mgv_amx_rows_quantize(w, t->scratch, (MgvInt8Row *)(t->scratch + l->x_bytes),
+                              (uint16_t *)(t->scratch + l->x_bytes + scale_bytes(l)), (MgvValues){ t->x, t->x16 }, l->cin, t->n);
     else if (t->x16)
         mgv_amx_rows_in(w, t->scratch, t->x16 + k, l->cin, t->n);
     else
@@ -294,10 +297,10 @@ static void linear_unprepare(MgvKernelOp *o)
     o->priv = NULL;
 }
 
-/* What is rounded to 8 bits is not to be rounded twice. */
+/* Of values that become 8 bits, bf16 leaves as many to all but a row's largest. */
 static int linear_declare(MgvKernelOp *o)
 {
-    o->reads_bf16  = !mgv_cpu_is_int8(o);
+    o->reads_bf16  = 1;
     o->writes_bf16 = 1;
     o->fuses = 1u << MGV_OP_ADD | 1u << MGV_OP_LAYER_NORM;
     return 0;

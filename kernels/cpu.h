@@ -109,6 +109,9 @@ typedef struct MgvInt8Columns {
     float *bias;  ///< never NULL
 } MgvInt8Columns;
 
+/** Rows with a smaller range count as 0: their reciprocal scale would overflow. */
+#define MGV_INT8_MIN_RANGE 1e-30f
+
 /** Round n values to q in [0,255]. */
 MgvInt8Row mgv_cpu_quantize(uint8_t *restrict q, const float *restrict x, int n);
 

@@ -32,9 +32,6 @@
 
 enum { LANES = 32 };
 
-/** Rows with a smaller range count as 0: their reciprocal scale would overflow. */
-#define MIN_RANGE 1e-30f
-
 /** 0 is in the range. nan: 0, or NaN if any value is not finite. */
 MGV_CLONES static void find_range(float range[2], float *nan, const float *x, int n)
 {
@@ -84,7 +81,7 @@ MgvInt8Row mgv_cpu_quantize(uint8_t *restrict q, const float *restrict x, int n)
 
     find_range(range, &nan, x, n);
     span = range[1] - range[0];
-    if (nan != nan || span < MIN_RANGE) {
+    if (nan != nan || span < MGV_INT8_MIN_RANGE) {
         memset(q, 0, n);
         return (MgvInt8Row){ nan, 0 };
     }
@@ -127,7 +124,7 @@ static float round_weights(float *w, int n, int32_t *sum)
         most = MGV_MAX(most, fabsf(w[i]));
         nan += w[i] * 0.0f;
     }
-    inverse = most >= MIN_RANGE && nan == nan ? 127.0f / most : 0.0f;
+    inverse = most >= MGV_INT8_MIN_RANGE && nan == nan ? 127.0f / most : 0.0f;
     for (int i = 0; i < n; i++) {
         w[i] = inverse > 0.0f ? nearbyintf(w[i] * inverse) : 0.0f;
         *sum += (int32_t)w[i];
