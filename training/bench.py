@@ -9,12 +9,15 @@ make bench BENCH_FLAGS="..." runs it.  The whole takes long: --parts does some o
 its figures do; without it the others remain.
 
 ceiling   matrix products of oneDNN, one after the other on every thread, for every type: build/tests/checkkernels
-          --ceiling.  Rates are multiply-accumulates.  A share of the ceiling is the time that the multiplications
-          would take at these rates, each of the type that it is of, over the time of everything.
-stages    a window's encoder, one step, its decoder, and the whole, as magvit bench has them, the median of five; and
-          the least of each op, summed (build/tests/checkkernels --model): what the stage takes while no other
-          program is on the same processor, without what is not of the models.  PyTorch is eager, in inference
-          mode, one run to warm up, then the median of five; beside int8 stands PyTorch in bf16.
+          --ceiling.  Rates are multiply-accumulates: the peak is that of the best of some sizes that stay in caches, a
+          layer's that of the products of one of B's, 1026 rows by weights of 768x768 (four), 768x3072 and 3072x768.
+          Each at its fastest, and on average, as neighbours may use the same processor.  A share is the time that
+          the multiplications would take at these rates, each of the type that it is of, over the time of everything.
+stages    a window's encoder, one step, its decoder, and the whole, as magvit bench has them, the median of five,
+          beside the ceilings on average; and the least of each op, summed (build/tests/checkkernels --model), beside
+          the ceilings at their fastest: what the stage takes while no other program is on the same processor, without
+          what is not of the models.  Ceilings are measured again before each row of stages.  PyTorch is eager, in
+          inference mode, one run to warm up, then the median of five; beside int8 stands PyTorch in bf16.
 threads   a window with 1 thread and with 2, 4, ... to all.
 frames    magvit run interp on clips of a growing number of frames: time must grow with it, memory must not.
 area      the same as pictures grow, cut into tiles.
@@ -48,6 +51,7 @@ RUNS = 5
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 STAGES = ("encode", "step", "decode", "window")
 PARTS = ("ceiling", "stages", "threads", "frames", "area", "peers")
+TYPES = {"f32": ("f32",), "bf16": ("bf16",), "int8": ("bf16", "int8")}  # that a precision multiplies
 ENV = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
 
 
@@ -72,15 +76,20 @@ def row(*columns):
 
 # ---------------------------------------------------------------- the machine
 
-def ceiling(args):
-    """Multiply-accumulates a second of every type that the processor has."""
+def ceiling(args, precision=None):
+    """{type: multiply-accumulates a second: of the peak, at its best and on average, and of a layer, the same}."""
     text = run([os.path.join(os.path.dirname(args.magvit), "tests/checkkernels"), "--ceiling",
-                f"--threads={args.threads}"])
-    rate = {k: float(v) * 1e9 for k, v in re.findall(r"^(\w+) +([\d.]+) GMAC/s", text, re.M)}
-    if "f32" not in rate:
+                f"--threads={args.threads}"] + ([f"--precision={precision}"] if precision else []))
+    number = r" +([\d.]+)"
+    found = re.findall(rf"^(\w+){number} GMAC/s, on average{number}; a layer{number}, on average{number};", text, re.M)
+    rate = {k: [float(v) * 1e9 for v in values] for k, *values in found}
+    if (precision or "f32") not in rate:
         fail("no ceiling: " + text.strip())
-    print(re.search(r"oneDNN [^,]*", text)[0] + f", {args.threads} threads; ceiling: "
-          + ", ".join(f"{k} {v / 1e9:.0f} GMAC/s" for k, v in rate.items()))
+    if not precision:
+        print(re.search(r"oneDNN [^,]*", text)[0] + f", {args.threads} threads")
+        head("ceiling, GMAC/s", "peak", "on average", "a layer", "on average")
+        for k, values in rate.items():
+            row(k, *(f"{v / 1e9:.0f}" for v in values))
     return rate
 
 
@@ -161,8 +170,8 @@ def stages(args, rate, folder):
     if torch:
         torch.set_num_threads(args.threads)
     print(f"\n### A window of {args.steps} steps" + (f", PyTorch {torch.__version__}" if torch else ""))
-    head("model", "stage", "GMAC", "precision", "magvit", "of the ceiling", "least of ops", "of the ceiling", "PyTorch",
-         "PyTorch / magvit")
+    head("model", "stage", "GMAC", "precision", "magvit", "of the peak", "of a layer", "least of ops", "of the peak",
+         "of a layer", "PyTorch", "PyTorch / magvit")
     memory = []
     for name in args.models.split(","):
         path = model_file(name, folder)
@@ -170,20 +179,21 @@ def stages(args, rate, folder):
         model, other = Model.load(path) if torch else None, {}
         for p in args.precisions.split(","):
             if p not in rate:
-                row(name, "", "", p, "not on this processor", *[""] * 5)
+                row(name, "", "", p, "not on this processor", *[""] * 7)
                 continue
+            rate.update({k: v for t in TYPES[p] if t in rate for k, v in ceiling(args, t).items()})
             own, most = magvit_stages(args, path, p, args.threads, args.steps)
             ops, least = profile(args, path, p)
             macs = {s: sum(ops[s].values()) for s in ops}
-            ideal = {s: sum(m / rate[type_of(op, p, rate)] for op, m in ops[s].items()) for s in ops}
+            ideal = [{s: sum(m / rate[type_of(op, p, rate)][k] for op, m in ops[s].items()) for s in ops} for k in range(4)]
             half = p != "f32"
             if torch and half not in other:
                 other[half] = torch_stages(model, half, args.steps)
             for s in STAGES:
-                m, t, l = (whole(x, args.steps) if s == "window" else x[s] for x in (macs, ideal, least))
+                m, l, *t = (whole(x, args.steps) if s == "window" else x[s] for x in (macs, least, *ideal))
                 peer = (f"{other[half][s] * 1e3:.0f} ms", f"{other[half][s] / own[s]:.2f}") if torch else ("", "")
-                row(name, s, f"{m / 1e9:.1f}", p, f"{own[s] * 1e3:.0f} ms", f"{t / own[s]:.2f}",
-                    f"{l * 1e3:.0f} ms", f"{t / l:.2f}", *peer)
+                row(name, s, f"{m / 1e9:.1f}", p, f"{own[s] * 1e3:.0f} ms", f"{t[1] / own[s]:.2f}",
+                    f"{t[3] / own[s]:.2f}", f"{l * 1e3:.0f} ms", f"{t[0] / l:.2f}", f"{t[2] / l:.2f}", *peer)
             memory.append((name, p, f"{own['open'] * 1e3:.0f} ms", most))
     head("model", "precision", "to open it", "memory at most")
     for m in memory:

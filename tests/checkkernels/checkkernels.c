@@ -538,8 +538,9 @@ static void list(void)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: checkkernels [--backend=NAME] [--op=GLOB] [--bench [--seconds=N] | --ceiling] [--threads=N]"
-                    " [--list] [--verbose] [SEED]\n"
+    fprintf(stderr, "usage: checkkernels [--backend=NAME] [--op=GLOB] [--bench [--seconds=N]] [--threads=N] [--list] [--verbose]"
+                    " [SEED]\n"
+                    "       checkkernels --ceiling [--precision=NAME] [--threads=N]\n"
                     "       checkkernels --model=FILE [--precision=NAME] [--seconds=S] [--threads=N] [--verbose]\n");
     return 2;
 }
@@ -588,7 +589,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (opt.ceiling)
-        return print_ceiling(opt.threads) < 0;
+        return print_ceiling(opt.threads, opt.precision) < 0;
     if (opt.model)
         return print_profile(opt.model, opt.precision, opt.threads, opt.seconds ? opt.seconds : PROFILE_SECONDS,
                              opt.verbose) < 0;

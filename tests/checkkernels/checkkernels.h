@@ -150,8 +150,8 @@ void time_kernels(const Subject *s, int nb, const Subject *ref, uint64_t seed, d
 
 /** Is the op a matrix product, a convolution or attention? */
 int is_product(const Case *c);
-/** Print what matrix products of each precision reach on this machine. @return 0 or a negative code */
-int print_ceiling(int threads);
+/** Print what matrix products of one precision or (NULL) of each reach on this machine. @return 0 or a negative code */
+int print_ceiling(int threads, const char *precision);
 /**
  * Print what the ops of a model take at least, of one precision or (NULL) of each, each stage run for some seconds;
  * verbose: every op. @return 0 or a negative code
