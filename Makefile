@@ -15,7 +15,7 @@ in_tree = $(patsubst $(SRC_PATH)/%,%,$(sort $(wildcard $(addprefix $(SRC_PATH)/,
 objs    = $(patsubst %.c,build/obj/%.o,$(1))
 
 # one noun a file, so the folders are the lists; what depends on a library is listed with it
-LIB_SRCS = $(call in_tree,libmagvit/*.c) $(addprefix kernels/,host.c fuse.c rows.c ref.c worker.c)
+LIB_SRCS = $(call in_tree,libmagvit/*.c) $(addprefix kernels/,host.c fuse.c rows.c ref.c helpers.c worker.c)
 
 ifeq ($(CONFIG_ONEDNN),yes)
 LIB_SRCS += $(call in_tree,kernels/amx*.c kernels/cpu*.c kernels/dnnl*.c)
@@ -205,12 +205,12 @@ check: all tests
 	$(if $(filter --coverage -fsanitize% no,$(CONFIG_SHARED) $(CFLAGS)),,run checksymbols $(MAKE) -s checksymbols;) \
 	$(if $(filter yes,$(CONFIG_TESTS)), \
 	run unit                  $(TEST_ENV) build/tests/unit; \
-	run unit-one-thread       $(LESS_OMP) build/tests/unit; \
+	run unit-less-openmp      $(LESS_OMP) build/tests/unit; \
 	run checkkernels          $(TEST_ENV) build/tests/checkkernels; \
 	run golden                $(TEST_ENV) build/tests/golden; \
 	run agreement             sh $(SRC_PATH)/tests/agreement.sh --tasks=IPC; \
 	$(if $(filter yes,$(CONFIG_VULKAN)),run validation $(TEST_ENV) sh $(SRC_PATH)/tests/validation.sh;) \
-	run golden-one-thread     $(LESS_OMP) build/tests/golden;) \
+	run golden-less-openmp    $(LESS_OMP) build/tests/golden;) \
 	$(if $(filter yes,$(CONFIG_TESTS)),run training env PYTHON="$(PYTHON)" sh $(SRC_PATH)/tests/training.sh;) \
 	if test -x build/ffmpeg/ffmpeg && test -f $(SRC_PATH)/tests/fate/run.sh; then \
 	    run fate $(MAKE) -s fate; \

@@ -29,7 +29,6 @@
 
 #include <math.h>
 
-#include <omp.h>
 
 #include "kernels/cpu.h"
 
@@ -267,16 +266,40 @@ static void group_coefs(const MgvKernelOp *o, double *stat, int n)
     }
 }
 
+typedef struct NormRun {
+    const MgvKernelOp *o;
+    void *stat;
+    MgvValues x;
+    float *y;
+} NormRun;
+
+static void measure_chunk(void *arg, int i, int thread)
+{
+    const NormRun *run = arg;
+    const GroupNorm *g = run->o->priv;
+
+    mgv_cpu_norm_stats(run->o, run->stat, mgv_values_at(run->x, i * g->chunk), (int64_t)i * g->rows, g->rows, thread);
+}
+
+static void apply_chunk(void *arg, int i, int thread)
+{
+    const NormRun *run = arg;
+    const MgvKernelOp *o = run->o;
+    const GroupNorm *g = o->priv;
+    const int64_t at = i * g->chunk;
+
+    (void)thread;
+    mgv_cpu_norm_apply(o, run->y ? run->y + at : NULL, o->out16 ? o->out16 + at : NULL, mgv_values_at(run->x, at),
+                       (int64_t)i * g->rows, g->rows);
+}
+
 void mgv_cpu_norm_measure(const MgvKernelOp *o, void *stat, MgvValues x)
 {
     const GroupNorm *g = o->priv;
-    const int all = o->out.n * g->nb_chunks;
+    NormRun run = { o, stat, x, NULL };
 
-    if (!o->has_stats) {
-#pragma omp parallel for num_threads(o->dev->threads)
-        for (int i = 0; i < all; i++)
-            mgv_cpu_norm_stats(o, stat, mgv_values_at(x, i * g->chunk), (int64_t)i * g->rows, g->rows, omp_get_thread_num());
-    }
+    if (!o->has_stats)
+        mgv_helpers_share(o->dev, o->out.n * g->nb_chunks, measure_chunk, &run);
     for (int n = 0; n < o->out.n; n++)
         group_coefs(o, stat, n);
 }
@@ -300,18 +323,11 @@ void mgv_cpu_norm_apply(const MgvKernelOp *o, float *y, uint16_t *y16, MgvValues
 static int group_norm_cpu(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs)
 {
     const GroupNorm *g = o->priv;
-    const int all = o->out.n * g->nb_chunks;
-    const MgvValues x = mgv_values(in[0], o->in16[0]);
+    NormRun run = { o, o->stat, mgv_values(in[0], o->in16[0]), out };
 
     (void)job, (void)nb_jobs;
-    mgv_cpu_norm_measure(o, o->stat, x);
-#pragma omp parallel for num_threads(o->dev->threads)
-    for (int i = 0; i < all; i++) {
-        const int64_t at = i * g->chunk;
-
-        mgv_cpu_norm_apply(o, out ? (float *)out + at : NULL, o->out16 ? o->out16 + at : NULL,
-                           mgv_values_at(x, at), (int64_t)i * g->rows, g->rows);
-    }
+    mgv_cpu_norm_measure(o, run.stat, run.x);
+    mgv_helpers_share(o->dev, o->out.n * g->nb_chunks, apply_chunk, &run);
     return 0;
 }
 

@@ -28,7 +28,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <omp.h>
+#include <stdatomic.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <oneapi/dnnl/dnnl_debug.h>
 
@@ -344,7 +344,6 @@ static int product_of(MgvDnnlPrim **out, enum MgvDnnlType type, int dst_bf16, co
     dnnl_primitive_attr_t attr = NULL;
     const char *call = NULL;
     dnnl_status_t status = dnnl_out_of_memory;
-    int threads = omp_get_max_threads();
 
     *out = prim_alloc(o);
     if (!(p = *out))
@@ -352,7 +351,6 @@ static int product_of(MgvDnnlPrim **out, enum MgvDnnlType type, int dst_bf16, co
     p->type    = type;
     p->nb_dims = weights->nb_dims;
     memcpy(p->dims, weights->dims, sizeof(p->dims));
-    omp_set_num_threads(1);
     DNNL(md_init(&ms, types[type].factors[0], src->nb_dims, src->dims, src->strides));
     DNNL(md_init(&mw, types[type].factors[1], weights->nb_dims, weights->dims, NULL));
     if (bias)
@@ -367,7 +365,6 @@ static int product_of(MgvDnnlPrim **out, enum MgvDnnlType type, int dst_bf16, co
         DNNL(dnnl_unimplemented);
     status = prim_init(p, &call, p->e->nb_streams, query);
 fail:
-    omp_set_num_threads(threads);
     if (attr)
         dnnl_primitive_attr_destroy(attr);
     md_uninit(&ms);
@@ -430,12 +427,10 @@ int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim 
     dnnl_primitive_attr_t attr = NULL;
     const char *call = NULL;
     dnnl_status_t status = dnnl_out_of_memory;
-    int threads = omp_get_max_threads();
 
     *out = prim_alloc(o);
     if (!(p = *out))
         goto fail;
-    omp_set_num_threads(1);
     DNNL(md_init(&md, bf16 ? dnnl_bf16 : dnnl_f32, like->nb_dims, like->dims, strides));
     DNNL(dnnl_primitive_attr_create(&attr));
     DNNL(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
@@ -444,7 +439,6 @@ int mgv_dnnl_reorder(MgvDnnlPrim **out, const MgvKernelOp *o, const MgvDnnlPrim 
                                             p->e->engine, attr));
     status = prim_init(p, &call, p->e->nb_streams, query);
 fail:
-    omp_set_num_threads(threads);
     if (attr)
         dnnl_primitive_attr_destroy(attr);
     md_uninit(&md);
@@ -536,23 +530,29 @@ int mgv_dnnl_pack(void **out, const MgvKernelOp *o, const MgvDnnlPrim *p, const 
 
 /* ---- tiles ---- */
 
+typedef struct Tiles {
+    const MgvKernelOp *o;
+    MgvTileFn *fn;
+    void *arg;
+    atomic_int failed;
+} Tiles;
+
+static void do_tile(void *arg, int tile, int thread)
+{
+    Tiles *t = arg;
+    const int status = t->fn(t->o, t->arg, tile, thread);
+
+    if (status)
+        atomic_store(&t->failed, status);
+}
+
 int mgv_dnnl_tiles(const MgvKernelOp *o, const char *primitive, int nb_tiles, MgvTileFn *fn, void *arg)
 {
-    int failed = 0;
+    Tiles t = { o, fn, arg, 0 };
+    int failed;
 
-#pragma omp parallel num_threads(o->dev->threads)
-    {
-        omp_set_num_threads(1); // for primitives that ask when they run; ends with the region
-#pragma omp for schedule(dynamic)
-        for (int tile = 0; tile < nb_tiles; tile++) {
-            int status = fn(o, arg, tile, omp_get_thread_num());
-
-            if (status) {
-#pragma omp atomic write
-                failed = status;
-            }
-        }
-    }
+    mgv_helpers_share(o->dev, nb_tiles, do_tile, &t);
+    failed = atomic_load(&t.failed);
     return failed ? log_status(o->log, o->op->name, primitive, NULL, failed) : 0;
 }
 

@@ -19,50 +19,51 @@
 /**
  * @file
  * Host executor: one worker thread a device, one arena a device, ops one after
- * another, each cut over an OpenMP team. The backends ref and cpu differ only
- * in their kernel tables.
+ * another, each shared by the device's threads. The backends ref and cpu differ
+ * only in their kernel tables.
  */
 
+#define _GNU_SOURCE // sched_getaffinity()
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kernels/exec.h"
-#if CONFIG_OPENMP
-#include <omp.h>
-#endif
 #if CONFIG_ONEDNN
 #include "kernels/dnnl.h"
 #endif
 
 #define MAX_THREADS 256
 
-/* These settings are the worker's own. The size that a team really has may be less than asked. */
-static int set_up_teams(void *arg)
+/** That this process may use. */
+static int nb_processors(void)
 {
-#if CONFIG_OPENMP
-    MgvDevice *dev = arg;
-    int threads = 1;
+#if defined(__linux__)
+    cpu_set_t set;
 
-    omp_set_dynamic(0);
-    omp_set_num_threads(dev->threads);
-#pragma omp parallel
-    {
-#pragma omp master
-        threads = omp_get_num_threads();
-    }
-    omp_set_num_threads(threads);
-    dev->threads = threads;
+    if (!sched_getaffinity(0, sizeof(set), &set))
+        return CPU_COUNT(&set);
 #endif
-    return 0;
+    return MGV_MAX(1, (int)sysconf(_SC_NPROCESSORS_ONLN));
 }
 
-static int default_threads(void)
+/* Looking while there is no processor for all keeps others from working. */
+static int start_helpers(void *arg)
 {
-#if CONFIG_OPENMP
-    return omp_get_num_procs();
-#else
-    return 1;
-#endif
+    MgvDevice *dev = arg;
+
+    return mgv_helpers_start(dev, dev->threads <= nb_processors());
+}
+
+static int stop_helpers(void *arg)
+{
+    mgv_helpers_stop(arg);
+    return 0;
 }
 
 int mgv_host_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogger *log)
@@ -77,12 +78,10 @@ int mgv_host_open(MgvDevice **out, const MgvDeviceSettings *s, const MagvitLogge
     }
     dev->log     = log;
     dev->precision = s->precision;
-    dev->threads = MGV_CLAMP(s->threads > 0 ? s->threads : default_threads(), 1, MAX_THREADS);
-    if (!CONFIG_OPENMP)
-        dev->threads = 1;
+    dev->threads = MGV_CLAMP(s->threads > 0 ? s->threads : nb_processors(), 1, MAX_THREADS);
     mgv_ref_kernels(dev->kernels);
     RET(mgv_worker_start(dev));
-    RET(mgv_host_call(dev, set_up_teams, dev));
+    RET(mgv_host_call(dev, start_helpers, dev));
     snprintf(dev->description, sizeof(dev->description), "plain C, %d thread%s", dev->threads, dev->threads > 1 ? "s" : "");
     *out = dev;
     return 0;
@@ -95,6 +94,8 @@ void mgv_host_close(MgvDevice **dev)
 {
     if (!*dev)
         return;
+    if ((*dev)->worker)
+        mgv_host_call(*dev, stop_helpers, *dev);
     mgv_worker_stop(*dev);
     mgv_freep(&(*dev)->arena);
     mgv_freep(dev);
@@ -295,19 +296,31 @@ int mgv_host_read(MgvExec *exec, MgvT tensor, void *data, size_t size)
     return 0;
 }
 
+typedef struct OpRun {
+    const MgvKernelOp *o;
+    const void *const *in;
+    void *out;
+    atomic_int ret;
+} OpRun;
+
+static void run_job(void *arg, int job, int thread)
+{
+    OpRun *run = arg;
+    const int ret = run->o->kernel->run(run->o, run->in, run->out, job, run->o->dev->threads);
+
+    (void)thread;
+    if (ret < 0)
+        atomic_store(&run->ret, ret);
+}
+
 static int run_op(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out)
 {
-    int ret = 0;
+    OpRun run = { o, in, out, 0 };
 
     if (o->kernel->threads_itself)
         return o->kernel->run(o, in, out, 0, 1);
-#if CONFIG_OPENMP
-#pragma omp parallel num_threads(o->dev->threads) reduction(min : ret)
-    ret = o->kernel->run(o, in, out, omp_get_thread_num(), omp_get_num_threads());
-#else
-    ret = o->kernel->run(o, in, out, 0, 1);
-#endif
-    return ret;
+    mgv_helpers_share(o->dev, o->dev->threads, run_job, &run);
+    return atomic_load(&run.ret);
 }
 
 void *mgv_exec_locate(const MgvExec *exec, int way, MgvT x, int form)
@@ -416,21 +429,25 @@ void mgv_host_tap(MgvExec *exec, MgvTapFn *fn, void *opaque)
 }
 
 typedef struct Share {
-    const MgvDevice *dev;
+    MgvDevice *dev;
     int nb_parts;
     MgvPartFn *fn;
     void *opaque;
 } Share;
 
-static int share_parts(void *arg)
+static void share_part(void *arg, int part, int thread)
 {
     const Share *s = arg;
 
-#if CONFIG_OPENMP
-#pragma omp parallel for num_threads(s->dev->threads) schedule(dynamic)
-#endif
-    for (int part = 0; part < s->nb_parts; part++)
-        s->fn(s->opaque, part);
+    (void)thread;
+    s->fn(s->opaque, part);
+}
+
+static int share_parts(void *arg)
+{
+    Share *s = arg;
+
+    mgv_helpers_share(s->dev, s->nb_parts, share_part, s);
     return 0;
 }
 

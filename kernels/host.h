@@ -22,8 +22,8 @@
  * kernels: mgv_ref_kernels() fills all of it, mgv_dnnl_kernels() overrides the
  * entries that oneDNN is good at.
  *
- * All computing happens on one private worker thread of the device. There
- * dynamic teams are switched off and the real team size is probed, because
+ * All computing happens on one private worker thread of the device and its
+ * helpers, see helpers.c. Each of them tells oneDNN that it is alone, because
  * oneDNN's matrix products leave part of their output unwritten when OpenMP
  * gives them fewer threads than it promised; and the OpenMP settings of the
  * calling program, which are per thread, stay untouched.
@@ -31,6 +31,8 @@
 
 #ifndef MAGVIT_HOST_H
 #define MAGVIT_HOST_H
+
+#include <pthread.h>
 
 #include "config.h"
 #include "libmagvit/backend.h"
@@ -49,8 +51,8 @@ typedef struct MgvKernel {
     /** Repack weights into o->priv. Called once, on the worker thread. ENOTSUP with a line if it cannot. May be NULL. */
     int (*prepare)(MgvKernelOp *o);
     /**
-     * Compute part job of nb_jobs, nb_jobs <= dev->threads. Called from an OpenMP
-     * team, or once with (0, 1) if threads_itself. The model file may be closed
+     * Compute part job of nb_jobs, nb_jobs <= dev->threads. Called by several
+     * threads, or once with (0, 1) if threads_itself. The model file may be closed
      * by then: op->weight[] is for prepare() only.
      */
     int (*run)(const MgvKernelOp *o, const void *const in[MGV_MAX_IN], void *out, int job, int nb_jobs);
@@ -130,9 +132,10 @@ void mgv_dnnl_kernels(MgvDevice *dev); ///< by what it multiplies
 /** Fields every host device begins with. */
 struct MgvDevice {
     const MagvitLogger *log;
-    int threads;          ///< real size of an OpenMP team on the worker
+    int threads;          ///< the worker and its helpers
     char description[128];
     struct MgvWorker *worker;
+    struct MgvHelpers *helpers;
     MgvKernelTable kernels;
     void *engine;         ///< oneDNN objects, NULL for ref
     uint8_t *arena;       ///< what plans need while they run, shared by all of the device's; the worker's own
@@ -164,6 +167,20 @@ int mgv_worker_start(MgvDevice *dev);
 void mgv_worker_stop(MgvDevice *dev);
 /** Run fn(arg) on the device's worker thread and wait for it. @return what fn returns */
 int mgv_host_call(MgvDevice *dev, int (*fn)(void *arg), void *arg);
+
+/** Start a thread on which no signal handlers run. @return 0 or what pthread_create() returns */
+int mgv_thread_start(pthread_t *thread, void *(*fn)(void *arg), void *arg);
+
+/** Part of a piece of work. thread: who does it, from 0 to dev->threads - 1 */
+typedef void MgvShareFn(void *arg, int part, int thread);
+
+/**
+ * Helpers for the worker, on which all three are called. start: corrects dev->threads by what the system gives. looks: 1
+ * if threads may wait by looking, as there are processors enough. share: fn for every part, by whichever thread is free.
+ */
+int mgv_helpers_start(MgvDevice *dev, int looks);
+void mgv_helpers_stop(MgvDevice *dev);
+void mgv_helpers_share(MgvDevice *dev, int nb_parts, MgvShareFn *fn, void *arg);
 
 /** Whole weight tensor i of an op as new float memory in file order, NULL if the op has none or memory is out. */
 float *mgv_host_weight(MgvKernelOp *o, int i);

@@ -80,14 +80,14 @@ int mgv_host_call(MgvDevice *dev, int (*fn)(void *arg), void *arg)
 }
 
 /* The program's signal handlers run on its own threads, not on ours. */
-static int start_thread(MgvWorker *w)
+int mgv_thread_start(pthread_t *thread, void *(*fn)(void *arg), void *arg)
 {
     sigset_t all, old;
     int err;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    err = pthread_create(&w->thread, NULL, worker_main, w);
+    err = pthread_create(thread, NULL, fn, arg);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return err;
 }
@@ -104,7 +104,7 @@ int mgv_worker_start(MgvDevice *dev)
     pthread_mutex_init(&w->caller, NULL);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
-    err = start_thread(w);
+    err = mgv_thread_start(&w->thread, worker_main, w);
     if (err) {
         mgv_err(dev->log, "worker thread: %s", strerror(err));
         mgv_freep(&w);

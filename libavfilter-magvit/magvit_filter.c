@@ -122,8 +122,8 @@ static void model_release(FFMagvitModel **model)
     ff_mutex_unlock(&models_mutex);
 }
 
-/* libavfilter's default is one thread more than there are cores, which OpenMP
- * pays for dearly: leave that to the library. */
+/* libavfilter's default is one thread more than there are cores, none of which
+ * would then wait by looking: leave that to the library. */
 static int nb_threads(AVFilterContext *ctx)
 {
     int threads = ff_filter_get_nb_threads(ctx);

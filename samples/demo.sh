@@ -17,8 +17,6 @@ cd "$(dirname "$0")/.."
 
 tools/setup.sh
 
-# OpenMP's busy waiting is very slow where other programs want the cores, too
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 out=build/demo
 mkdir -p $out
 ff() { build/ffmpeg/ffmpeg -nostdin -hide_banner -nostats -y "$@"; }

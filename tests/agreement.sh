@@ -11,7 +11,6 @@
 # Run it in the build folder. Leaves with 0, 77 if there is no ffmpeg or no such
 # precision here, 1 if figures over all clips are below the limits: 98 percent of
 # the likeliest codes of a step, 95 of the tokens of a whole greedy decoding.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 ffmpeg=${FFMPEG:-$(pwd -P)/build/ffmpeg/ffmpeg}
 [ -x "$ffmpeg" ] || ffmpeg=$(command -v ffmpeg) || { echo "no ffmpeg to decode clips with"; exit 77; }

@@ -52,7 +52,6 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 STAGES = ("encode", "step", "decode", "window")
 PARTS = ("ceiling", "stages", "threads", "frames", "area", "peers")
 TYPES = {"f32": ("f32",), "bf16": ("bf16",), "int8": ("bf16", "int8")}  # that a precision multiplies
-ENV = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
 
 
 def fail(text):
@@ -60,7 +59,7 @@ def fail(text):
 
 
 def run(command):
-    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENV)
+    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if p.returncode:
         fail(f"{' '.join(command)}: exit status {p.returncode}: {p.stdout.strip()}")
     return p.stdout
@@ -248,7 +247,7 @@ def convert(command, frames, width, height):
     """A clip through a program, from stdin to YUV4MPEG2 on stdout: seconds, seconds to the second frame, MiB, frames"""
     start, size = time.perf_counter(), 6 + width * height * 3 // 2
     with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                                           stderr=log, env=ENV) as p:
+                                                           stderr=log) as p:
         threading.Thread(target=write_clip, args=(p.stdin, frames, width, height), daemon=True).start()
         p.stdout.readline()
         got, first, memory = 0, 0, 0

@@ -102,8 +102,6 @@ class Programs:
         self.variants = [""] + [":" + v for v in args.variant]
         if args.model:
             os.environ["MAGVIT_MODEL_PATH"] = os.path.abspath(args.model)
-        # idle OpenMP threads that spin take the cores from ffmpeg's
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         lines = run([self.magvit, "info"]).decode().splitlines()
         info = {k: v.strip() for k, _, v in (line.partition(" ") for line in lines)}
         words = info["window"].split()

@@ -15,7 +15,6 @@
 # those depend on the processor.
 
 export LC_ALL=C
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE} # busy waiting costs seven times as much on a machine that is not idle
 unset MAGVIT_MODEL_PATH
 here=$(pwd -P)
 cd "$(dirname "$0")/../.." || exit 1

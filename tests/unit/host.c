@@ -24,8 +24,10 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "config.h"
 #include "kernels/host.h"
@@ -586,6 +588,62 @@ static void test_call(void)
     mgv_host_close(&dev);
 }
 
+enum { MOST_PARTS = 9, MOST_THREADS = 7 };
+
+/** Who did which part of a piece of work. */
+typedef struct Parts {
+    MgvDevice *dev;
+    atomic_int done[MOST_PARTS];
+    atomic_int works[MOST_THREADS]; ///< is the thread in a part?
+    atomic_int wrong;
+} Parts;
+
+static void do_part(void *arg, int part, int thread)
+{
+    Parts *p = arg;
+
+    if (thread < 0 || thread >= p->dev->threads || atomic_exchange(&p->works[thread], 1)) {
+        atomic_fetch_add(&p->wrong, 1);
+        return;
+    }
+    atomic_fetch_add(&p->done[part], 1);
+    atomic_store(&p->works[thread], 0);
+}
+
+/* Pieces with few parts and many, one after the other, and some after all threads fell asleep. */
+static int share_pieces(void *arg)
+{
+    const struct timespec long_enough = { 0, 2000000 };
+    Parts *p = arg;
+
+    for (int piece = 0; piece < 3000; piece++) {
+        const int nb = piece % (MOST_PARTS + 1);
+
+        if (piece % 100 == 99)
+            nanosleep(&long_enough, NULL);
+        for (int i = 0; i < MOST_PARTS; i++)
+            atomic_store(&p->done[i], 0);
+        mgv_helpers_share(p->dev, nb, do_part, p);
+        for (int i = 0; i < MOST_PARTS; i++)
+            atomic_fetch_add(&p->wrong, atomic_load(&p->done[i]) != (i < nb));
+    }
+    return 0;
+}
+
+static void test_helpers(void)
+{
+    static const int threads[] = { 1, 2, 3, MOST_THREADS };
+
+    for (size_t i = 0; i < MGV_ARRAY_LEN(threads); i++) {
+        Parts p = { .dev = open_device(threads[i]) };
+
+        CU_ASSERT_EQUAL(p.dev->threads, threads[i]);
+        CU_ASSERT_EQUAL(mgv_host_call(p.dev, share_pieces, &p), 0);
+        CU_ASSERT_EQUAL(atomic_load(&p.wrong), 0);
+        mgv_host_close(&p.dev);
+    }
+}
+
 /* What the calling program has set up for OpenMP stays as it was. */
 static void test_openmp_settings(void)
 {
@@ -621,6 +679,7 @@ CU_ErrorCode add_host_suite(void)
         { "no memory", test_alloc },
         { "shared device", test_shared_device },
         { "call from the worker", test_call },
+        { "helpers", test_helpers },
         { "OpenMP settings", test_openmp_settings },
         { NULL, NULL }
     };
