@@ -27,6 +27,9 @@
 
 #include "libmagvit/video.h"
 
+/** Of a picture, which a thread does at once. */
+#define PART_ROWS 16
+
 /** Slots between two given ones. */
 typedef struct Gap {
     int from, to;       ///< given slots
@@ -36,6 +39,7 @@ typedef struct Gap {
 } Gap;
 
 struct MgvFlows {
+    const MgvTeam *team;
     int w, h;
     MgvMotion *motion;  ///< NULL until things move
     int motion_w, motion_h; ///< that motion is made for
@@ -45,9 +49,12 @@ struct MgvFlows {
     int at[MGV_MAX_FRAMES]; ///< slot -> gap that it lies in, -1: none
 };
 
-int mgv_flows_alloc(MgvFlows **out)
+int mgv_flows_alloc(MgvFlows **out, const MgvTeam *team)
 {
-    return (*out = mgv_calloc(1, sizeof(**out))) ? 0 : MAGVIT_ERR(ENOMEM);
+    if (!(*out = mgv_calloc(1, sizeof(**out))))
+        return MAGVIT_ERR(ENOMEM);
+    (*out)->team = team;
+    return 0;
 }
 
 void mgv_flows_free(MgvFlows **out)
@@ -156,33 +163,75 @@ static void copy(float *dst, const float *src, size_t n)
         dst[i] = MGV_CLAMP(src[i], 0, 1);
 }
 
-void mgv_flows_between(const MgvFlows *f, float *dst, MgvRect r, int slot)
-{
+/** Pictures of a slot, whose rows threads share: of part r of the area, or both of a view. */
+typedef struct Slot {
+    const MgvFlows *f;
     const Gap *g;
+    double phi;
+    float *const *dst;
+    MgvRect r;
+    const float *const *src;
+    const MgvView *view;
+    int nb_parts;            ///< of a picture
+} Slot;
 
-    if (f->at[slot] < 0)
-        return;
-    g = &f->gap[f->at[slot]];
-    if (g->moves) {
-        mgv_motion_between(f->motion, dst, r, g->a, g->z, g->flow, phase(g, slot));
+static void part_between(void *opaque, int part)
+{
+    const Slot *s = opaque;
+    const MgvFlows *f = s->f;
+    MgvRect r = s->r;
+    float *dst = s->dst[0];
+    const int from = part * PART_ROWS;
+
+    dst += (size_t)from * r.w * 3;
+    r.y += from;
+    r.h = MGV_MIN(r.h - from, PART_ROWS);
+    if (s->g->moves) {
+        mgv_motion_between(f->motion, dst, r, s->g->a, s->g->z, s->g->flow, s->phi);
         return;
     }
     for (int y = r.y; y < r.y + r.h; y++)
         for (int x = r.x; x < r.x + r.w; x++, dst += 3)
-            copy(dst, g->a + ((size_t)MGV_CLAMP(y, 0, f->h - 1) * f->w + MGV_CLAMP(x, 0, f->w - 1)) * 3, 3);
+            copy(dst, s->g->a + ((size_t)MGV_CLAMP(y, 0, f->h - 1) * f->w + MGV_CLAMP(x, 0, f->w - 1)) * 3, 3);
+}
+
+static void part_moved(void *opaque, int part)
+{
+    const Slot *s = opaque;
+    const int which = part / s->nb_parts, row = part % s->nb_parts * PART_ROWS;
+
+    mgv_motion_move(s->f->motion, s->dst[which], s->src[which], s->view, s->g->flow, s->phi, which - s->phi, row,
+                    MGV_MIN(row + PART_ROWS, s->view->h));
+}
+
+static int nb_parts(int rows)
+{
+    return (rows + PART_ROWS - 1) / PART_ROWS;
+}
+
+void mgv_flows_between(const MgvFlows *f, float *dst, MgvRect r, int slot)
+{
+    Slot s = { .f = f, .dst = &dst, .r = r, .nb_parts = nb_parts(r.h) };
+
+    if (f->at[slot] < 0)
+        return;
+    s.g   = &f->gap[f->at[slot]];
+    s.phi = phase(s.g, slot);
+    mgv_share_parts(f->team, s.nb_parts, part_between, &s);
 }
 
 int mgv_flows_move(const MgvFlows *f, float *dst[2], const float *const src[2], const MgvView *view, int slot)
 {
-    const Gap *g;
+    Slot s = { .f = f, .dst = dst, .src = src, .view = view };
 
     if (f->at[slot] < 0)
         return 0;
-    g = &f->gap[f->at[slot]];
-    for (int i = 0; i < 2; i++)
-        if (g->moves)
-            mgv_motion_move(f->motion, dst[i], src[i], view, g->flow, phase(g, slot), i - phase(g, slot));
-        else
-            copy(dst[i], src[i], (size_t)view->w * view->h * 3);
+    s.nb_parts = nb_parts(view->h);
+    s.g   = &f->gap[f->at[slot]];
+    s.phi = phase(s.g, slot);
+    for (int i = 0; i < 2 && !s.g->moves; i++)
+        copy(dst[i], src[i], (size_t)view->w * view->h * 3);
+    if (s.g->moves)
+        mgv_share_parts(f->team, 2 * s.nb_parts, part_moved, &s);
     return 1;
 }

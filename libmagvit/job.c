@@ -578,6 +578,7 @@ static int init_synth(MgvSynth *synth, const MagvitContext *ctx, const MagvitPar
         .latent = { c->latent_t, c->latent_h, c->latent_w },
         .memory = mgv_context_bytes(ctx),
         .log    = &ctx->log,
+        .team   = { ctx->backend->share, ctx->device },
     };
     if (ctx->backend->loop_open) {
         synth->start   = start_jobs;

@@ -480,11 +480,12 @@ void mgv_motion_between(const MgvMotion *m, float *dst, MgvRect r, const float *
 }
 
 void mgv_motion_move(const MgvMotion *m, float *dst, const float *src, const MgvView *view, const float *flow, double phi,
-                     double by)
+                     double by, int row, int end)
 {
     const float sx = (float)view->sx, sy = (float)view->sy, x0 = (float)view->x, y0 = (float)view->y;
 
-    for (int j = 0; j < view->h; j++)
+    dst += (size_t)row * view->w * 3;
+    for (int j = row; j < end; j++)
         for (int i = 0; i < view->w; i++, dst += 3) {
             float v[2];
 

@@ -86,7 +86,7 @@ int mgv_render_alloc(MgvRender **out, MgvQueue *queue, const MgvSynth *synth, co
     if (p->task == MAGVIT_TASK_OUTPAINT)
         RET(mgv_blend_alloc(&r->tile_blend, n[2], n[1]));
     if (p->task == MAGVIT_TASK_INTERP && p->motion)
-        RET(mgv_flows_alloc(&r->flows));
+        RET(mgv_flows_alloc(&r->flows, &synth->team));
     return 0;
 
 fail:

@@ -93,6 +93,7 @@ typedef struct MgvSynth {
      */
     int (*finish)(void *opaque, MgvJob *const *jobs, int nb);
     int batch;     ///< with start(): at least 1
+    MgvTeam team;  ///< threads for what is done to pictures
 } MgvSynth;
 
 #define MGV_STARTED 2
@@ -394,14 +395,17 @@ typedef struct MgvView {
     double x, y, sx, sy;
 } MgvView;
 
-/** dst [h,w,3]: the picture src [h,w,3] at phase phi, by the share of the way that is by: -phi of a, 1 - phi of b. */
+/**
+ * dst [h,w,3], of which rows [row,end) are written: the picture src [h,w,3] at phase phi, by the share of the way that is
+ * by: -phi of a, 1 - phi of b.
+ */
 void mgv_motion_move(const MgvMotion *m, float *dst, const float *src, const MgvView *view, const float *flow, double phi,
-                     double by);
+                     double by, int row, int end);
 
 /* ---- flows.c: motion between the given frames of a window ------------------ */
 
 typedef struct MgvFlows MgvFlows;
-int mgv_flows_alloc(MgvFlows **out); ///< ENOMEM
+int mgv_flows_alloc(MgvFlows **out, const MgvTeam *team); ///< team: may be NULL, else lasts as long. ENOMEM
 void mgv_flows_free(MgvFlows **f);
 int64_t mgv_flows_bytes(int w, int h, int slots, int given); ///< at most taken
 

@@ -113,7 +113,7 @@ static void test_view(void)
             }
     CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, W, H), 0);
     mgv_motion_estimate(m, flow, a, b);
-    mgv_motion_move(m, dst, src, &view, flow, 0.75, -0.75);
+    mgv_motion_move(m, dst, src, &view, flow, 0.75, -0.75, 0, view.h);
     CU_ASSERT(rms(dst, truth, view.w, view.h, 16) < 0.002);
     mgv_motion_free(&m);
     free(a);
@@ -252,10 +252,18 @@ static void check_slot(const MgvFlows *f, const float *a, const float *z, int sl
     CU_ASSERT_EQUAL(memcmp(got, want, part), 0);
     CU_ASSERT_EQUAL(mgv_flows_move(f, dst, src, &view, slot), 1);
     for (int i = 0; i < 2; i++) {
-        mgv_motion_move(m, want, src[i], &view, flow, phi, i - phi);
+        mgv_motion_move(m, want, src[i], &view, flow, phi, i - phi, 0, view.h);
         CU_ASSERT_EQUAL(memcmp(moved[i], want, whole), 0);
     }
     mgv_motion_free(&m);
+}
+
+/** A team of one, who does not begin with the first part. */
+static void backwards(MgvDevice *device, int nb_parts, MgvPartFn *fn, void *opaque)
+{
+    (void)device;
+    while (nb_parts)
+        fn(opaque, --nb_parts);
 }
 
 /* Gaps of a window, between the same frames too: what is not looked for is found to be nothing, bit by bit. */
@@ -263,6 +271,7 @@ static void test_gaps(void)
 {
     static const int row[] = { -1, 0, -1, -1, 1, 2, -1, 3, -1 }; // two gaps among given frames, ends without one
     static const int picture[][4] = { { 0, 1, 0, 1 }, { 0, 1, 0, 0 }, { 0, 0, 0, 0 } };
+    const MgvTeam alone = { backwards, NULL }, *team = &alone;
     const float *from[] = { blobs(W0, H0, 0, 0), blobs(W0, H0, 3, -1) };
     float *clip = malloc(4 * VALUES * sizeof(*clip)), same[3];
     MgvFlows *f;
@@ -271,7 +280,7 @@ static void test_gaps(void)
         for (int i = 0; i < 4; i++)
             memcpy(clip + i * VALUES, from[picture[still][i]], VALUES * sizeof(*clip));
         clip[5] = clip[VALUES + 5] = 1.25f; // resampling leaves such values
-        CU_ASSERT_EQUAL_FATAL(mgv_flows_alloc(&f), 0);
+        CU_ASSERT_EQUAL_FATAL(mgv_flows_alloc(&f, team), 0);
         CU_ASSERT_EQUAL_FATAL(mgv_flows_find(f, clip, row, 9, W0, H0), 0);
         check_slot(f, clip, clip + VALUES, 2, 1 / 3.);
         check_slot(f, clip, clip + VALUES, 3, 2 / 3.);
@@ -292,7 +301,7 @@ static void test_gaps(void)
     for (int i = 1; i <= 5; i++) {
         float two[2 * 3] = { 1 };
         mgv_alloc_fail_at = i;
-        CU_ASSERT_EQUAL(mgv_flows_alloc(&f) < 0 || mgv_flows_find(f, two, (int[]){ 0, -1, 1 }, 3, 1, 1) < 0, 1);
+        CU_ASSERT_EQUAL(mgv_flows_alloc(&f, team) < 0 || mgv_flows_find(f, two, (int[]){ 0, -1, 1 }, 3, 1, 1) < 0, 1);
         mgv_flows_free(&f);
     }
     mgv_alloc_fail_at = 0;
