@@ -43,8 +43,8 @@
 
 #define TARGET __attribute__((target(MGV_AMX_FEATURES "," MGV_AVX512_FEATURES ",avx512vbmi")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
-/** Power of two that weights may reach. */
-#define MOST 30.0f
+/** Power of two that weights may reach, of the 63 that logarithms do. */
+#define MOST 60.0f
 /** Logarithms are integers of 16 bits, in parts of an octave: from 64 octaves below what the row is relative to on. */
 #define PARTS 512.0f
 /** What leads from the 9 bits f behind the point to those of 2^f: 2^f - 1 - f, by the upper 7; half a bit of bf16 and 48. */
