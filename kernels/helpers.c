@@ -56,7 +56,7 @@ typedef struct MgvHelpers {
     int nb;               ///< helpers
     Helper *list;
     double look;
-    MgvShareFn *fn;        ///< the piece of work
+    MgvShareFn *fn;       ///< the piece of work
     void *arg;
     int nb_parts;
     atomic_int next;      ///< part
@@ -77,50 +77,50 @@ static void pause_cpu(void)
 #endif
 }
 
-static void do_parts(MgvHelpers *t, int thread)
+static void do_parts(MgvHelpers *all, int thread)
 {
-    for (int part; (part = atomic_fetch_add(&t->next, 1)) < t->nb_parts;)
-        t->fn(t->arg, part, thread);
+    for (int part; (part = atomic_fetch_add(&all->next, 1)) < all->nb_parts;)
+        all->fn(all->arg, part, thread);
 }
 
 /* ---- helpers ---- */
 
-static int is_new(const MgvHelpers *t, unsigned state, unsigned seen)
+static int is_new(const MgvHelpers *all, unsigned state, unsigned seen)
 {
-    return atomic_load(&t->quit) || (!(state & CLOSED) && PIECE_OF(state) != seen);
+    return atomic_load(&all->quit) || (!(state & CLOSED) && PIECE_OF(state) != seen);
 }
 
 /** Wait until there is another piece than the one seen last, or the end. @return the state */
-static unsigned wait_for_piece(MgvHelpers *t, unsigned seen)
+static unsigned wait_for_piece(MgvHelpers *all, unsigned seen)
 {
-    const double end = mgv_time() + t->look;
+    const double end = mgv_time() + all->look;
     unsigned state;
 
     do {
         for (int i = 0; i < 32; i++) {
-            if (is_new(t, state = atomic_load(&t->state), seen))
+            if (is_new(all, state = atomic_load(&all->state), seen))
                 return state;
             pause_cpu();
         }
     } while (mgv_time() < end);
-    pthread_mutex_lock(&t->lock);
-    atomic_fetch_add(&t->asleep, 1);
-    while (!is_new(t, state = atomic_load(&t->state), seen))
-        pthread_cond_wait(&t->begun, &t->lock);
-    atomic_fetch_sub(&t->asleep, 1);
-    pthread_mutex_unlock(&t->lock);
+    pthread_mutex_lock(&all->lock);
+    atomic_fetch_add(&all->asleep, 1);
+    while (!is_new(all, state = atomic_load(&all->state), seen))
+        pthread_cond_wait(&all->begun, &all->lock);
+    atomic_fetch_sub(&all->asleep, 1);
+    pthread_mutex_unlock(&all->lock);
     return state;
 }
 
-static void leave(MgvHelpers *t)
+static void leave(MgvHelpers *all)
 {
-    const unsigned state = atomic_fetch_sub(&t->state, 1) - 1;
+    const unsigned state = atomic_fetch_sub(&all->state, 1) - 1;
 
-    if (!(state & CLOSED) || state & INSIDE || !atomic_load(&t->waits))
+    if (!(state & CLOSED) || state & INSIDE || !atomic_load(&all->waits))
         return;
-    pthread_mutex_lock(&t->lock);
-    pthread_cond_signal(&t->ended);
-    pthread_mutex_unlock(&t->lock);
+    pthread_mutex_lock(&all->lock);
+    pthread_cond_signal(&all->ended);
+    pthread_mutex_unlock(&all->lock);
 }
 
 static void limit_onednn(void)
@@ -133,121 +133,121 @@ static void limit_onednn(void)
 static void *helper_main(void *arg)
 {
     const Helper *h = arg;
-    MgvHelpers *t = h->all;
+    MgvHelpers *all = h->all;
     unsigned seen = 0;
 
     limit_onednn();
     for (;;) {
-        unsigned state = wait_for_piece(t, seen);
+        unsigned state = wait_for_piece(all, seen);
 
-        if (atomic_load(&t->quit))
+        if (atomic_load(&all->quit))
             return NULL;
-        if (!atomic_compare_exchange_strong(&t->state, &state, state + 1))
+        if (!atomic_compare_exchange_strong(&all->state, &state, state + 1))
             continue;
         seen = PIECE_OF(state);
-        do_parts(t, h->number);
-        leave(t);
+        do_parts(all, h->number);
+        leave(all);
     }
 }
 
 /* ---- the worker ---- */
 
-static void wait_for_helpers(MgvHelpers *t)
+static void wait_for_helpers(MgvHelpers *all)
 {
-    const double end = mgv_time() + t->look;
+    const double end = mgv_time() + all->look;
 
     do {
         for (int i = 0; i < 32; i++) {
-            if (!(atomic_load(&t->state) & INSIDE))
+            if (!(atomic_load(&all->state) & INSIDE))
                 return;
             pause_cpu();
         }
     } while (mgv_time() < end);
-    pthread_mutex_lock(&t->lock);
-    atomic_store(&t->waits, 1);
-    while (atomic_load(&t->state) & INSIDE)
-        pthread_cond_wait(&t->ended, &t->lock);
-    atomic_store(&t->waits, 0);
-    pthread_mutex_unlock(&t->lock);
+    pthread_mutex_lock(&all->lock);
+    atomic_store(&all->waits, 1);
+    while (atomic_load(&all->state) & INSIDE)
+        pthread_cond_wait(&all->ended, &all->lock);
+    atomic_store(&all->waits, 0);
+    pthread_mutex_unlock(&all->lock);
 }
 
 void mgv_helpers_share(MgvDevice *dev, int nb_parts, MgvShareFn *fn, void *arg)
 {
-    MgvHelpers *t = dev->helpers;
+    MgvHelpers *all = dev->helpers;
 
-    if (!t->nb || nb_parts < 2) {
+    if (!all->nb || nb_parts < 2) {
         for (int part = 0; part < nb_parts; part++)
             fn(arg, part, 0);
         return;
     }
-    t->fn  = fn;
-    t->arg = arg;
-    t->nb_parts = nb_parts;
-    atomic_store(&t->next, 0);
-    atomic_store(&t->state, (PIECE_OF(atomic_load(&t->state)) + 1) * PIECE);
-    if (atomic_load(&t->asleep)) {
-        pthread_mutex_lock(&t->lock);
-        pthread_cond_broadcast(&t->begun);
-        pthread_mutex_unlock(&t->lock);
+    all->fn  = fn;
+    all->arg = arg;
+    all->nb_parts = nb_parts;
+    atomic_store(&all->next, 0);
+    atomic_store(&all->state, (PIECE_OF(atomic_load(&all->state)) + 1) * PIECE);
+    if (atomic_load(&all->asleep)) {
+        pthread_mutex_lock(&all->lock);
+        pthread_cond_broadcast(&all->begun);
+        pthread_mutex_unlock(&all->lock);
     }
-    do_parts(t, 0);
-    atomic_fetch_or(&t->state, CLOSED);
-    wait_for_helpers(t);
+    do_parts(all, 0);
+    atomic_fetch_or(&all->state, CLOSED);
+    wait_for_helpers(all);
 }
 
-static int start_helpers(MgvHelpers *t, MgvDevice *dev)
+static int start_threads(MgvHelpers *all, MgvDevice *dev)
 {
     int err = 0;
 
-    while (t->nb < dev->threads - 1 && !err) {
-        Helper *h = &t->list[t->nb];
+    while (all->nb < dev->threads - 1 && !err) {
+        Helper *h = &all->list[all->nb];
 
-        h->all    = t;
-        h->number = t->nb + 1;
+        h->all    = all;
+        h->number = all->nb + 1;
         err = mgv_thread_start(&h->thread, helper_main, h);
-        t->nb += !err;
+        all->nb += !err;
     }
     return err;
 }
 
 int mgv_helpers_start(MgvDevice *dev, int looks)
 {
-    MgvHelpers *t = dev->helpers = mgv_calloc(1, sizeof(*t));
+    MgvHelpers *all = dev->helpers = mgv_calloc(1, sizeof(*all));
     int err;
 
-    if (!t || !(t->list = mgv_calloc(dev->threads, sizeof(*t->list)))) {
+    if (!all || !(all->list = mgv_calloc(dev->threads, sizeof(*all->list)))) {
         mgv_freep(&dev->helpers);
         mgv_err(dev->log, "threads: out of memory");
         return MAGVIT_ERR(ENOMEM);
     }
-    t->look = looks ? LOOK : 0;
-    atomic_store(&t->state, CLOSED);
-    pthread_mutex_init(&t->lock, NULL);
-    pthread_cond_init(&t->begun, NULL);
-    pthread_cond_init(&t->ended, NULL);
+    all->look = looks ? LOOK : 0;
+    atomic_store(&all->state, CLOSED);
+    pthread_mutex_init(&all->lock, NULL);
+    pthread_cond_init(&all->begun, NULL);
+    pthread_cond_init(&all->ended, NULL);
     limit_onednn();
-    err = start_helpers(t, dev);
+    err = start_threads(all, dev);
     if (err)
-        mgv_warn(dev->log, "%d threads of %d, there cannot be more: %s", t->nb + 1, dev->threads, strerror(err));
-    dev->threads = t->nb + 1;
+        mgv_warn(dev->log, "%d threads of %d, there cannot be more: %s", all->nb + 1, dev->threads, strerror(err));
+    dev->threads = all->nb + 1;
     return 0;
 }
 
 void mgv_helpers_stop(MgvDevice *dev)
 {
-    MgvHelpers *t = dev->helpers;
+    MgvHelpers *all = dev->helpers;
 
-    if (!t)
+    if (!all)
         return;
-    pthread_mutex_lock(&t->lock);
-    atomic_store(&t->quit, 1);
-    pthread_cond_broadcast(&t->begun);
-    pthread_mutex_unlock(&t->lock);
-    for (int i = 0; i < t->nb; i++)
-        pthread_join(t->list[i].thread, NULL);
-    pthread_cond_destroy(&t->begun);
-    pthread_cond_destroy(&t->ended);
-    pthread_mutex_destroy(&t->lock);
-    mgv_freep(&t->list);
+    pthread_mutex_lock(&all->lock);
+    atomic_store(&all->quit, 1);
+    pthread_cond_broadcast(&all->begun);
+    pthread_mutex_unlock(&all->lock);
+    for (int i = 0; i < all->nb; i++)
+        pthread_join(all->list[i].thread, NULL);
+    pthread_cond_destroy(&all->begun);
+    pthread_cond_destroy(&all->ended);
+    pthread_mutex_destroy(&all->lock);
+    mgv_freep(&all->list);
     mgv_freep(&dev->helpers);
 }

@@ -27,7 +27,7 @@
 
 #include "libmagvit/video.h"
 
-/** Of a picture, which a thread does at once. */
+/** Rows of a picture that a thread does at once. */
 #define PART_ROWS 16
 
 /** Slots between two given ones. */

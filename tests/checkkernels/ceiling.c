@@ -67,8 +67,8 @@ typedef struct Product {
 
 /** Of a type. */
 typedef struct Ceiling {
-    double peak[NB_RATES];                 ///< multiply-accumulates a second
-    double layer_macs, layer[NB_RATES];    ///< and of a layer, seconds
+    double peak[NB_RATES];              ///< multiply-accumulates a second
+    double layer_macs, layer[NB_RATES]; ///< and of a layer, seconds
 } Ceiling;
 
 /**
@@ -143,6 +143,8 @@ static int measure_on_worker(void *arg)
     for (double end = mgv_time() + SECONDS; ret >= 0 && mgv_time() < end;)
         ret = mgv_dnnl_tiles(&o, "matmul", 4 * p->dev->threads, multiply, p);
     for (int i = 0; i < p->dev->threads; i++) {
+        if (!p->batches[i].nb) // it got no processor
+            continue;
         p->rate[BEST] += macs * p->batch / p->batches[i].best;
         p->rate[MEAN] += macs * p->batch * p->batches[i].nb / p->batches[i].all;
     }
