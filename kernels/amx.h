@@ -162,6 +162,23 @@ int mgv_amx_linear_alloc(MgvAmxLinear **out, MgvKernelOp *o, int64_t rows, int c
 void mgv_amx_linear_free(MgvAmxLinear **l);
 int mgv_amx_linear_run(const MgvKernelOp *o, const MgvAmxLinear *l, const float *x, float *y);
 
+/** Weights of a 3x3x3 convolution as it multiplies by them, of those in file order. MAGVIT_ERR(ENOMEM), not logged */
+int mgv_amx_conv_pack(MgvAmxWeights *packed, const float *weights, int cin, int cout);
+
+/** Input and output of a 3x3x3 convolution: a band of rows of one plane or of several, one behind the other. */
+typedef struct MgvAmxPlanes {
+    const char *padded;    ///< [planes + 2][rows + 2][width + 2][cin] in bf16; what a step reads behind it is finite
+    ptrdiff_t plane[3];    ///< bytes to the planes before, at and after the first
+    const float *residual; ///< what is added, or NULL; laid out as the output
+    float *y;              ///< [planes][rows][width][cout], or NULL: y16 is the output
+    uint16_t *y16;
+    enum MgvAct act;       ///< for y16 alone
+    int planes, rows, width;
+} MgvAmxPlanes;
+
+/** bias: [cout] or NULL */
+void mgv_amx_conv(const MgvAmxWeights *w, const float *bias, const MgvAmxPlanes *l);
+
 extern const MgvKernel mgv_linear_amx;
 extern const MgvKernel mgv_attention_amx;
 

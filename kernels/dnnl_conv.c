@@ -30,8 +30,7 @@
  * Two convolutions of the same input that have few output channels are one: of
  * fewer than a vector holds, oneDNN's code takes as long as for a whole one.
  *
- * With AMX the product is our own. Of the 27 taps of a kernel three each, side by side, are one run of memory, the
- * channels of three pixels, so that few channels leave little of a step unused.
+ * With AMX the product of a tile's planes is our own, see amx_conv.c.
  */
 
 #include <string.h>
@@ -204,26 +203,6 @@ static int declare_kernel3(MgvKernelOp *o)
     return ret;
 }
 
-#if MGV_AMX
-/** The product itself. weights: in file order, [cout][cin][3][3][3] */
-static int pack_amx(Product *p, MgvKernelOp *o, const float *weights)
-{
-    const int cin = o->in[0].c;
-    float *w = mgv_alloc((size_t)p->cout * cin * 27 * sizeof(*w)); // [cout][3][3][3][cin]
-    int ret;
-
-    for (int co = 0; co < p->cout && w; co++, weights += cin * 27)
-        for (int i = 0; i < 27; i++)
-            for (int ci = 0; ci < cin; ci++)
-                w[((size_t)co * 27 + i) * cin + ci] = weights[ci * 27 + i];
-    p->amx = mgv_amx_weights(0, p->cout, 9, 3 * cin);
-    o->weight_bytes += p->amx.bytes;
-    ret = w && mgv_amx_pack(&p->amx, w) >= 0 ? 0 : mgv_cpu_no_memory(o);
-    mgv_freep(&w);
-    return ret;
-}
-#endif
-
 static int pack_dnnl(Product *p, MgvKernelOp *o, const float *weights)
 {
     Conv *c = o->priv;
@@ -243,6 +222,20 @@ static int pack_dnnl(Product *p, MgvKernelOp *o, const float *weights)
     return mgv_dnnl_pack(&p->weights, o, p->whole, weights, strides);
 }
 
+/** Put weights, in file order, into the order in which they are used. */
+static int pack(Product *p, MgvKernelOp *o, const float *weights)
+{
+#if MGV_AMX
+    if (o->dev->amx) {
+        const int ret = mgv_amx_conv_pack(&p->amx, weights, o->in[0].c, p->cout);
+
+        o->weight_bytes += p->amx.bytes;
+        return ret < 0 ? mgv_cpu_no_memory(o) : 0;
+    }
+#endif
+    return pack_dnnl(p, o, weights);
+}
+
 /** What a product needs besides the primitive for whole bands. weights: in file order */
 static int product_init(Product *p, MgvKernelOp *o, const float *weights)
 {
@@ -251,12 +244,7 @@ static int product_init(Product *p, MgvKernelOp *o, const float *weights)
     size_t y_bytes;
     int ret;
 
-#if MGV_AMX
-    ret = o->dev->amx ? pack_amx(p, o, weights) : pack_dnnl(p, o, weights);
-#else
-    ret = pack_dnnl(p, o, weights);
-#endif
-    if (ret < 0)
+    if ((ret = pack(p, o, weights)) < 0)
         return ret;
     y_bytes = MGV_ALIGN_UP((size_t)(c->together ? c->span : 1) * c->band * s.w * p->cout * sizeof(float), MGV_ALIGNMENT);
     c->y_bytes = MGV_MAX(c->y_bytes, y_bytes);
@@ -516,103 +504,6 @@ static int is_apart(const MgvKernelOp *o, const Run *run)
     return run->out == o->residual ? !adds_in_tile(o) : is_large(o, sizeof(*run->out));
 }
 
-#if MGV_AMX
-/** Tiles of 16 pixels in a row of w. The last one may begin before the end of the one before it, or end behind the row. */
-static int tiles_of_row(int w)
-{
-    return (w + MGV_AMX_ROWS - 1) / MGV_AMX_ROWS;
-}
-
-/** First pixel of a tile of a row. */
-static int tile_pixel(int tile, int w)
-{
-    return MGV_MAX(0, MGV_MIN(tile * MGV_AMX_ROWS, w - MGV_AMX_ROWS));
-}
-
-/** Rows of one plane or of several, one behind the other: the padded ones, two more of each plane, and the output. */
-typedef struct Planes {
-    const char *padded;
-    ptrdiff_t segment[9]; ///< bytes to each row of taps
-    const float *residual; ///< to be added, NULL: nothing
-    float *y;             ///< the output, NULL: it is y16
-    uint16_t *y16;
-    enum MgvAct act;      ///< for y16 alone
-    int rows, width;      ///< of each plane
-    int nb_tiles;         ///< of all
-} Planes;
-
-/** First pixel of a tile, of the padded ones. */
-static ptrdiff_t padded_pixel(const Planes *l, int tile)
-{
-    const int row = tile / tiles_of_row(l->width), above = row / l->rows * 2;
-
-    return (ptrdiff_t)(row + above) * (l->width + 2) + tile_pixel(tile % tiles_of_row(l->width), l->width);
-}
-
-/** The same of the output. */
-static ptrdiff_t out_pixel(const Planes *l, int tile)
-{
-    return (ptrdiff_t)(tile / tiles_of_row(l->width)) * l->width + tile_pixel(tile % tiles_of_row(l->width), l->width);
-}
-
-/** What comes after products of n tiles of pixels and a block of columns, which lie in c. */
-static void describe(MgvAmxOut *out, const Product *p, const Planes *l, float *c, int tile, int n, int column)
-{
-    const int apart = l->width % MGV_AMX_ROWS; // tiles of a row overlap, or end behind it
-
-    for (int i = 0; i < (apart ? n : 1); i++) {
-        const ptrdiff_t at = out_pixel(l, tile + i) * p->cout + column;
-
-        *out = (MgvAmxOut){
-            .c = c + i * MGV_AMX_ROWS * MGV_AMX_BLOCK, .bias = p->bias ? p->bias + column : NULL,
-            .residual = l->residual ? l->residual + at : NULL, .y = l->y ? l->y + at : NULL,
-            .y16 = l->y16 ? l->y16 + at : NULL, .act = l->act, .stride = p->cout,
-            .rows = apart ? MGV_MIN(MGV_AMX_ROWS, l->width) : n * MGV_AMX_ROWS, .n = MGV_MIN(MGV_AMX_BLOCK, p->cout - column),
-        };
-        if (apart)
-            mgv_amx_out(out);
-    }
-}
-
-/** What to fetch during a product: weights of the next group of blocks, or else of what is added to the next tiles. */
-static const char *fetch(const Product *p, const Planes *l, const char *weights, int tile, size_t bytes)
-{
-    if (weights || !l->residual || tile >= l->nb_tiles)
-        return weights;
-    return (const char *)(l->residual + out_pixel(l, tile) * p->cout) + bytes;
-}
-
-/** What comes after a product is done during the next, and what is needed next comes into cache. */
-static void multiply(const MgvKernelOp *o, const Product *p, const Planes *l)
-{
-    const MgvAmxWeights *w = &p->amx;
-    const ptrdiff_t cell = o->in[0].c * sizeof(uint16_t);
-    const int nb_blocks = (p->cout + MGV_AMX_BLOCK - 1) / MGV_AMX_BLOCK, group = mgv_amx_group(w), most = mgv_amx_tiles(w);
-    const size_t part = w->block / ((l->nb_tiles + most - 1) / most);
-    const size_t added = (size_t)most * MGV_AMX_ROWS * p->cout * sizeof(float) / nb_blocks;
-    _Alignas(64) float c[2][MGV_AMX_TILES * MGV_AMX_ROWS * MGV_AMX_BLOCK];
-    MgvAmxRows rows = { .nb = most, .stride = cell, .step = MGV_AMX_BYTES, .segment = l->segment };
-    MgvAmxOut out = { .rows = 0 };
-    int turn = 0;
-
-    for (int first = 0; first < nb_blocks; first += group) {
-        const int end = MGV_MIN(first + group, nb_blocks), last = end == nb_blocks;
-        const char *next = (const char *)w->data + end * w->block;
-
-        for (int tile = 0; tile < l->nb_tiles; tile += most) {
-            for (int i = 0; i < most; i++) // the last one again where there are too few
-                rows.tile[i] = l->padded + padded_pixel(l, MGV_MIN(tile + i, l->nb_tiles - 1)) * cell;
-            for (int block = first; block < end; block++, turn ^= 1, next += part) {
-                mgv_amx_product(w, block, &rows, c[turn], MGV_AMX_BLOCK * sizeof(float), 0,
-                                fetch(p, l, last ? NULL : next, tile + most, block * added), last ? added : part, &out);
-                describe(&out, p, l, c[turn], tile, MGV_MIN(most, l->nb_tiles - tile), block * MGV_AMX_BLOCK);
-            }
-        }
-    }
-    mgv_amx_out(&out);
-}
-#endif
-
 /** A tile on its way: a band of some planes of a sample. */
 typedef struct Tile {
     const MgvKernelOp *o;
@@ -673,7 +564,7 @@ static void amx_planes(const Tile *t, const Product *p, int plane, int planes, v
 {
     const MgvKernelOp *o = t->o;
     const int width = o->in[0].w;
-    Planes l = { .padded = t->padded, .rows = t->rows, .width = width, .nb_tiles = planes * t->rows * tiles_of_row(width) };
+    MgvAmxPlanes l = { .padded = t->padded, .planes = planes, .rows = t->rows, .width = width };
 
     if (rounds_in_tile(o, t->run)) {
         l.y16 = y;
@@ -683,11 +574,9 @@ static void amx_planes(const Tile *t, const Product *p, int plane, int planes, v
     }
     if (adds_in_tile(o))
         l.residual = o->residual + row_of(t, plane) * width * o->out.c;
-    for (int i = 0; i < 9; i++)
-        l.segment[i] = plane_of(t, plane + i / 3) - t->padded + i % 3 * (width + 2) * o->in[0].c * sizeof(uint16_t);
-    mgv_amx_begin();
-    multiply(o, p, &l);
-    mgv_amx_end();
+    for (int i = 0; i < 3; i++)
+        l.plane[i] = plane_of(t, plane + i) - t->padded;
+    mgv_amx_conv(&p->amx, p->bias, &l);
 }
 #endif
 
