@@ -276,15 +276,18 @@ static void print_part(const Timing *t, enum Part part, const double *runs, int 
     printf(nb < BENCH_RUNS ? "  (%d of %d runs)\n" : "\n", nb, BENCH_RUNS);
 }
 
-/** Of a window's steps, or where that was not measured of the one step beside a window's other stages. */
+/**
+ * Of a window's steps, or where that was not measured of the one step beside a window's other stages. Less the least of
+ * what it is compared with: of two single runs, the difference may be anything if it is small.
+ */
 static void print_step(const Timing *t)
 {
     double step[BENCH_RUNS];
-    const int nb = t->measured[ONE_STEP];
+    const int nb = t->measured[ONE_STEP], whole = t->measured[WINDOW] && t->steps > 1;
 
     for (int r = 0; r < nb; r++)
-        step[r] = t->measured[WINDOW] && t->steps > 1 ? (t->runs[WINDOW][r] - t->runs[ONE_STEP][r]) / (t->steps - 1)
-                  : t->runs[ONE_STEP][r] - t->runs[ENCODE][r] - t->runs[DECODE][r];
+        step[r] = whole ? fmax(t->runs[WINDOW][r] - t->least[ONE_STEP], 0) / (t->steps - 1)
+                        : fmax(t->runs[ONE_STEP][r] - t->least[ENCODE] - t->least[DECODE], 0);
     print_part(t, ONE_STEP, step, nb);
 }
 
