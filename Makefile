@@ -124,7 +124,7 @@ ifneq ($(filter -O2,$(CFLAGS)),)
 build/obj/kernels/ref.o build/obj/kernels/cpu_%.o: EXTRA_CFLAGS = -O3 -fopenmp-simd
 build/obj/libmagvit/motion.o: EXTRA_CFLAGS = -O3 -fopenmp-simd -fno-math-errno
 build/obj/kernels/cpu_%.o: EXTRA_CFLAGS += -fno-trapping-math -ffp-contract=fast
-build/obj/libmagvit/sampler.o: EXTRA_CFLAGS = -O3 -fopenmp-simd -fno-trapping-math
+build/obj/libmagvit/draw.o: EXTRA_CFLAGS = -O3 -fopenmp-simd -fno-trapping-math
 endif
 
 build/obj/%.o: %.c config.mak

@@ -201,6 +201,16 @@ int mgv_sampler_run(const MgvSamplerParams *sp, const int32_t *cond, const MgvTe
  */
 int mgv_sampler_passes(const MgvSamplerParams *sp, int *masked, double *noise);
 
+/** Floats that a draw works with. */
+size_t mgv_draw_scratch(int codes);
+/**
+ * Draw a code for a token: softmax of logits / temperature, less what top_k and top_p leave out; at temperature 0 the
+ * likeliest. The lowest on ties.
+ * @param log_p receives ln softmax(logits)[code] at temperature 1, NULL: not needed
+ * @return the code, or MAGVIT_ERROR_DEVICE for logits that are not finite
+ */
+int mgv_draw(const MgvSamplerParams *sp, const float *logits, uint32_t step, uint32_t token, float *scratch, double *log_p);
+
 /** gamma(p): fraction still masked at progress p in (0,1], clamped to [1e-6,1]; n is the number of tokens. */
 double mgv_schedule_gamma(const MgvMaskSchedule *s, double p, int n);
 /** Parse "cosine", "uniform" or "linear", "exp", "log", "pow2.5", "poly:c,..". MAGVIT_ERR(EINVAL) otherwise. */
