@@ -142,7 +142,7 @@ int mgv_flows_find(MgvFlows *f, const float *clip, const int *row, int slots, in
         if (!g->moves)
             continue;
         g->flow = flow;
-        mgv_motion_estimate(f->motion, flow, g->a, g->z);
+        mgv_motion_estimate(f->motion, flow, g->a, g->z, f->team);
         flow += mgv_motion_floats(w, h);
     }
     return 0;

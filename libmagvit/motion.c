@@ -43,6 +43,10 @@
 #define STEP       (0.25f / THETA)
 #define LOOKUPS    3         ///< fixed-point steps from a phase to halfway
 
+/** Pixels that a thread does at once, of work that takes some 40 ns for each, and of that which takes 1 or 2. */
+#define SLOW_PIXELS (1 << 10)
+#define FAST_PIXELS (1 << 14)
+
 /** One picture: [h,w,4] brightness, its derivatives by x and y, unused. */
 typedef struct Level {
     int w, h;
@@ -57,7 +61,42 @@ struct MgvMotion {
     Level level[MAX_LEVELS];
     float *pyramids, *planes;
     size_t plane, before; ///< floats from one plane to the next; of zeros before each
+    const MgvTeam *team;  ///< of the estimate that is on its way, as all below
+    const float *a, *b;   ///< pictures
+    float *flow;          ///< result
 };
+
+/* ---- threads -------------------------------------------------------------- */
+
+/** Work on rows [row,end) of a level, which depends on no other row of what it writes. */
+typedef void RowsFn(const MgvMotion *m, const Level *l, int row, int end);
+
+typedef struct Rows {
+    const MgvMotion *m;
+    const Level *l;
+    RowsFn *fn;
+    int size;  ///< of a part
+} Rows;
+
+static void rows_part(void *opaque, int part)
+{
+    const Rows *r = opaque;
+
+    r->fn(r->m, r->l, part * r->size, MGV_MIN((part + 1) * r->size, r->l->h));
+}
+
+/** All rows of a level, shared by threads in parts of some pixels. */
+static void share_rows(const MgvMotion *m, const Level *l, int pixels, RowsFn *fn)
+{
+    Rows r = { m, l, fn, MGV_MAX(pixels / l->w, 1) };
+
+    if (r.size >= l->h)
+        fn(m, l, 0, l->h);
+    else
+        mgv_share_parts(m->team, (l->h + r.size - 1) / r.size, rows_part, &r);
+}
+
+/* ---- sizes ---------------------------------------------------------------- */
 
 /** Sizes of the levels of a w x h picture. @return their number */
 static int level_sizes(Level *l, int w, int h, int *first)
@@ -156,10 +195,19 @@ static void brightness(float *restrict dst, const float *restrict rgb, size_t n)
         dst[i * 4] = 0.299f * rgb[i * 3] + 0.587f * rgb[i * 3 + 1] + 0.114f * rgb[i * 3 + 2];
 }
 
-/** Means of 2x2 pixels; an odd edge counts twice. */
-static void halve(float *restrict dst, const Level *to, const float *restrict src, const Level *from)
+static void brightness_rows(const MgvMotion *m, const Level *l, int row, int end)
 {
-    for (int y = 0; y < to->h; y++) {
+    const size_t at = (size_t)row * l->w, n = (size_t)(end - row) * l->w;
+
+    brightness(l->a + 4 * at, m->a + 3 * at, n);
+    brightness(l->b + 4 * at, m->b + 3 * at, n);
+}
+
+/** Means of 2x2 pixels; an odd edge counts twice. */
+static void halve(float *restrict dst, const Level *to, const float *restrict src, const Level *from, int row, int end)
+{
+    dst += (size_t)row * to->w * 4;
+    for (int y = row; y < end; y++) {
         const float *r0 = src + (size_t)(2 * y) * from->w * 4;
         const float *r1 = src + (size_t)MGV_MIN(2 * y + 1, from->h - 1) * from->w * 4;
 
@@ -171,18 +219,32 @@ static void halve(float *restrict dst, const Level *to, const float *restrict sr
     }
 }
 
-/** Central differences, one-sided halves at the edge. */
-static void derive(float *v, const Level *l)
+static void halve_rows(const MgvMotion *m, const Level *l, int row, int end)
 {
-    for (int y = 0; y < l->h; y++) {
+    (void)m;
+    halve(l->a, l, l[-1].a, l - 1, row, end);
+    halve(l->b, l, l[-1].b, l - 1, row, end);
+}
+
+/** Central differences, one-sided halves at the edge. */
+static void derive(float *v, const Level *l, int row, int end)
+{
+    for (int y = row; y < end; y++) {
         const float *up = v + (size_t)MGV_MAX(y - 1, 0) * l->w * 4, *down = v + (size_t)MGV_MIN(y + 1, l->h - 1) * l->w * 4;
-        float *row = v + (size_t)y * l->w * 4;
+        float *at = v + (size_t)y * l->w * 4;
 
         for (int x = 0; x < l->w; x++) {
-            row[x * 4 + 1] = (row[MGV_MIN(x + 1, l->w - 1) * 4] - row[MGV_MAX(x - 1, 0) * 4]) / 2;
-            row[x * 4 + 2] = (down[x * 4] - up[x * 4]) / 2;
+            at[x * 4 + 1] = (at[MGV_MIN(x + 1, l->w - 1) * 4] - at[MGV_MAX(x - 1, 0) * 4]) / 2;
+            at[x * 4 + 2] = (down[x * 4] - up[x * 4]) / 2;
         }
     }
+}
+
+static void derive_rows(const MgvMotion *m, const Level *l, int row, int end)
+{
+    (void)m;
+    derive(l->a, l, row, end);
+    derive(l->b, l, row, end);
 }
 
 /** Where a sample lies between pixels; beyond the picture its edge is repeated. */
@@ -261,14 +323,16 @@ static float *plane(const MgvMotion *m, int which)
     return m->planes + which * m->plane + m->before;
 }
 
-/** Both pictures at where v leads, halfway to each side, and how their difference depends on v. */
-static void linearise(const MgvMotion *m, const Level *l)
+/** Both pictures at where v leads, halfway to each side, and how their difference depends on v. u starts as v. */
+static void linearise_rows(const MgvMotion *m, const Level *l, int row, int end)
 {
     float *res = plane(m, RES), *gx = plane(m, GX), *gy = plane(m, GY), *norm = plane(m, NORM);
     const float *vx = plane(m, VX), *vy = plane(m, VY);
-    size_t i = 0;
+    size_t i = (size_t)row * l->w;
 
-    for (int y = 0; y < l->h; y++)
+    memcpy(plane(m, UX) + i, vx + i, (size_t)(end - row) * l->w * sizeof(float));
+    memcpy(plane(m, UY) + i, vy + i, (size_t)(end - row) * l->w * sizeof(float));
+    for (int y = row; y < end; y++)
         for (int x = 0; x < l->w; x++, i++) {
             const float dx = vx[i] / 2, dy = vy[i] / 2;
             const Place pa = place(x - dx, y - dy, l->w, l->h), pb = place(x + dx, y + dy, l->w, l->h);
@@ -328,14 +392,20 @@ MGV_CLONES static void dual_row(float *restrict px, float *restrict py, const fl
     dual_pixel(&px[w - 1], &py[w - 1], 0, below[w - 1] - u[w - 1]);
 }
 
-static void iterate(const MgvMotion *m, const Level *l)
+static void fit_rows(const MgvMotion *m, const Level *l, int row, int end)
 {
-    fit(plane(m, UX), plane(m, UY), plane(m, RES), plane(m, PXX), pixels(l), l->w, m->plane);
-    for (int y = 0; y < l->h; y++) {
-        const size_t row = (size_t)y * l->w, below = y < l->h - 1 ? row + l->w : row;
+    const size_t at = (size_t)row * l->w, n = (size_t)(end - row) * l->w;
 
-        dual_row(plane(m, PXX) + row, plane(m, PXY) + row, plane(m, UX) + row, plane(m, UX) + below, l->w);
-        dual_row(plane(m, PYX) + row, plane(m, PYY) + row, plane(m, UY) + row, plane(m, UY) + below, l->w);
+    fit(plane(m, UX) + at, plane(m, UY) + at, plane(m, RES) + at, plane(m, PXX) + at, n, l->w, m->plane);
+}
+
+static void dual_rows(const MgvMotion *m, const Level *l, int row, int end)
+{
+    for (int y = row; y < end; y++) {
+        const size_t at = (size_t)y * l->w, below = y < l->h - 1 ? at + l->w : at;
+
+        dual_row(plane(m, PXX) + at, plane(m, PXY) + at, plane(m, UX) + at, plane(m, UX) + below, l->w);
+        dual_row(plane(m, PYX) + at, plane(m, PYY) + at, plane(m, UY) + at, plane(m, UY) + below, l->w);
     }
 }
 
@@ -371,42 +441,47 @@ MGV_CLONES static void median_row(float *restrict dst, const float *a, const flo
     dst[last] = median9(a, b, c, MGV_MAX(last - 1, 0), last, last);
 }
 
-static void median(float *dst, const float *src, const Level *l)
+static void median(float *dst, const float *src, const Level *l, int row, int end)
 {
-    for (int y = 0; y < l->h; y++) {
-        const float *row = src + (size_t)y * l->w;
+    for (int y = row; y < end; y++) {
+        const float *at = src + (size_t)y * l->w;
 
-        median_row(dst + (size_t)y * l->w, y ? row - l->w : row, row, y < l->h - 1 ? row + l->w : row, l->w);
+        median_row(dst + (size_t)y * l->w, y ? at - l->w : at, at, y < l->h - 1 ? at + l->w : at, l->w);
     }
+}
+
+static void median_rows(const MgvMotion *m, const Level *l, int row, int end)
+{
+    median(plane(m, VX), plane(m, UX), l, row, end);
+    median(plane(m, VY), plane(m, UY), l, row, end);
 }
 
 /** Solve a level from VX, VY on, which receive the result. */
 static void solve(const MgvMotion *m, const Level *l)
 {
-    const size_t n = pixels(l);
-
     for (int k = PXX; k <= PYY; k++)
-        memset(plane(m, k), 0, n * sizeof(float));
+        memset(plane(m, k), 0, pixels(l) * sizeof(float));
     for (int i = 0; i < WARPS; i++) {
-        linearise(m, l);
-        memcpy(plane(m, UX), plane(m, VX), n * sizeof(float));
-        memcpy(plane(m, UY), plane(m, VY), n * sizeof(float));
-        for (int k = 0; k < ITERATIONS; k++)
-            iterate(m, l);
-        median(plane(m, VX), plane(m, UX), l);
-        median(plane(m, VY), plane(m, UY), l);
+        share_rows(m, l, SLOW_PIXELS, linearise_rows);
+        for (int k = 0; k < ITERATIONS; k++) {
+            share_rows(m, l, FAST_PIXELS, fit_rows);
+            share_rows(m, l, FAST_PIXELS, dual_rows);
+        }
+        share_rows(m, l, FAST_PIXELS, median_rows);
     }
 }
 
-/** Flow of a level -> of the next finer one, which is twice as fast there. */
-static void refine(const MgvMotion *m, const Level *to, const Level *from)
+/** Flow of the next coarser level, in UX, UY -> of this one, in VX, VY: twice as fast. */
+static void refine_rows(const MgvMotion *m, const Level *l, int row, int end)
 {
-    for (int k = 0; k < 2; k++) {
-        float *src = plane(m, UX + k), *dst = plane(m, VX + k);
+    const Level *from = l + 1;
 
-        memcpy(src, dst, pixels(from) * sizeof(*src));
-        for (int y = 0; y < to->h; y++)
-            for (int x = 0; x < to->w; x++) {
+    for (int k = 0; k < 2; k++) {
+        const float *src = plane(m, UX + k);
+        float *dst = plane(m, VX + k) + (size_t)row * l->w;
+
+        for (int y = row; y < end; y++)
+            for (int x = 0; x < l->w; x++) {
                 const Place p = place(x * 0.5f - 0.25f, y * 0.5f - 0.25f, from->w, from->h);
 
                 sample(dst, src, &p, 1, 1);
@@ -415,32 +490,46 @@ static void refine(const MgvMotion *m, const Level *to, const Level *from)
     }
 }
 
-void mgv_motion_estimate(MgvMotion *m, float *flow, const float *a, const float *b)
+/** What a level starts from: nothing moves in the coarsest. */
+static void begin(const MgvMotion *m, const Level *l)
+{
+    for (int k = 0; k < 2; k++) {
+        if (l == &m->level[m->nb_levels - 1])
+            memset(plane(m, VX + k), 0, pixels(l) * sizeof(float));
+        else
+            memcpy(plane(m, UX + k), plane(m, VX + k), pixels(l + 1) * sizeof(float));
+    }
+    if (l < &m->level[m->nb_levels - 1])
+        share_rows(m, l, SLOW_PIXELS, refine_rows);
+}
+
+static void flow_rows(const MgvMotion *m, const Level *l, int row, int end)
+{
+    const float *vx = plane(m, VX), *vy = plane(m, VY);
+
+    for (size_t i = (size_t)row * l->w; i < (size_t)end * l->w; i++) {
+        m->flow[2 * i]     = vx[i];
+        m->flow[2 * i + 1] = vy[i];
+    }
+}
+
+void mgv_motion_estimate(MgvMotion *m, float *flow, const float *a, const float *b, const MgvTeam *team)
 {
     const Level *l = m->level;
-    const size_t n = pixels(&l[m->first]);
 
-    brightness(l[0].a, a, pixels(&l[0]));
-    brightness(l[0].b, b, pixels(&l[0]));
-    for (int i = 1; i < m->nb_levels; i++) {
-        halve(l[i].a, &l[i], l[i - 1].a, &l[i - 1]);
-        halve(l[i].b, &l[i], l[i - 1].b, &l[i - 1]);
-    }
+    m->team = team;
+    m->a    = a;
+    m->b    = b;
+    m->flow = flow;
+    share_rows(m, l, FAST_PIXELS, brightness_rows);
+    for (int i = 1; i < m->nb_levels; i++)
+        share_rows(m, &l[i], FAST_PIXELS, halve_rows);
     for (int i = m->nb_levels - 1; i >= m->first; i--) {
-        derive(l[i].a, &l[i]);
-        derive(l[i].b, &l[i]);
-        if (i < m->nb_levels - 1) {
-            refine(m, &l[i], &l[i + 1]);
-        } else {
-            memset(plane(m, VX), 0, pixels(&l[i]) * sizeof(float));
-            memset(plane(m, VY), 0, pixels(&l[i]) * sizeof(float));
-        }
+        share_rows(m, &l[i], FAST_PIXELS, derive_rows);
+        begin(m, &l[i]);
         solve(m, &l[i]);
     }
-    for (size_t i = 0; i < n; i++) {
-        flow[2 * i]     = plane(m, VX)[i];
-        flow[2 * i + 1] = plane(m, VY)[i];
-    }
+    share_rows(m, &l[m->first], FAST_PIXELS, flow_rows);
 }
 
 /* ---- frames --------------------------------------------------------------- */

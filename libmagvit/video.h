@@ -383,8 +383,8 @@ int mgv_motion_alloc(MgvMotion **out, int w, int h); ///< ENOMEM
 void mgv_motion_free(MgvMotion **m);
 int64_t mgv_motion_bytes(int w, int h);  ///< what is allocated
 size_t mgv_motion_floats(int w, int h);  ///< values of a flow: it may be coarser than the pictures
-/** Pixels that things move by from a to b, at where they are halfway. */
-void mgv_motion_estimate(MgvMotion *m, float *flow, const float *a, const float *b);
+/** Pixels that things move by from a to b, at where they are halfway. team may be NULL: the result is the same. */
+void mgv_motion_estimate(MgvMotion *m, float *flow, const float *a, const float *b, const MgvTeam *team);
 /** dst [r.h,r.w,3]: part r, which may reach over the edge, of the picture at phase phi in [0,1] from a to b. */
 void mgv_motion_between(const MgvMotion *m, float *dst, MgvRect r, const float *a, const float *b, const float *flow,
                         double phi);

@@ -65,7 +65,7 @@ static void check_shift(int w, int h, double dx, double dy)
     MgvMotion *m;
 
     CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, w, h), 0);
-    mgv_motion_estimate(m, flow, a, b);
+    mgv_motion_estimate(m, flow, a, b, NULL);
     for (int i = 1; i < 4; i++) {
         const double phi = i / 4.0;
         float *truth = blobs(w, h, phi * dx, phi * dy);
@@ -112,7 +112,7 @@ static void test_view(void)
                 truth[i] = (float)(0.5 + 0.4 * sin((x - 2 * 3) / 5.0 + c) * cos((y + 3) / 7.0)); // 3/4 of the way
             }
     CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, W, H), 0);
-    mgv_motion_estimate(m, flow, a, b);
+    mgv_motion_estimate(m, flow, a, b, NULL);
     mgv_motion_move(m, dst, src, &view, flow, 0.75, -0.75, 0, view.h);
     CU_ASSERT(rms(dst, truth, view.w, view.h, 16) < 0.002);
     mgv_motion_free(&m);
@@ -155,13 +155,42 @@ static void test_still(void)
     MgvMotion *m;
 
     CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, w, h), 0);
-    mgv_motion_estimate(m, flow, a, a);
+    mgv_motion_estimate(m, flow, a, a, NULL);
     mgv_motion_between(m, made, (MgvRect){ 0, 0, w, h }, a, a, flow, 0.3);
     CU_ASSERT_EQUAL(rms(made, a, w, h, 0), 0);
     mgv_motion_free(&m);
     free(a);
     free(made);
     free(flow);
+}
+
+/* Threads that take the parts in another order. */
+static void share_backwards(MgvDevice *device, int nb_parts, MgvPartFn *fn, void *opaque)
+{
+    ++*(int *)device;
+    for (int part = nb_parts - 1; part >= 0; part--)
+        fn(opaque, part);
+}
+
+static void test_team(void)
+{
+    enum { W = 250, H = 190 };
+    float *a = blobs(W, H, 0, 0), *b = blobs(W, H, 2, 1);
+    float *flow = malloc(mgv_motion_floats(W, H) * sizeof(*flow)), *shared = malloc(mgv_motion_floats(W, H) * sizeof(*flow));
+    int calls = 0;
+    const MgvTeam team = { share_backwards, (MgvDevice *)&calls };
+    MgvMotion *m;
+
+    CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, W, H), 0);
+    mgv_motion_estimate(m, flow, a, b, NULL);
+    mgv_motion_estimate(m, shared, a, b, &team);
+    CU_ASSERT(calls > 60); // the solver of the finest level alone calls for more
+    CU_ASSERT_EQUAL(memcmp(flow, shared, mgv_motion_floats(W, H) * sizeof(*flow)), 0);
+    mgv_motion_free(&m);
+    free(a);
+    free(b);
+    free(flow);
+    free(shared);
 }
 
 /* Parts of any place equal the whole, beyond the edge its pixels are repeated; the same flow every time. */
@@ -173,9 +202,9 @@ static void test_parts(void)
     MgvMotion *m;
 
     CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, W, H), 0);
-    mgv_motion_estimate(m, flow, a, b);
-    mgv_motion_estimate(m, again, b, a);
-    mgv_motion_estimate(m, again, a, b);
+    mgv_motion_estimate(m, flow, a, b, NULL);
+    mgv_motion_estimate(m, again, b, a, NULL);
+    mgv_motion_estimate(m, again, a, b, NULL);
     CU_ASSERT_EQUAL(memcmp(flow, again, mgv_motion_floats(W, H) * sizeof(*flow)), 0);
     mgv_motion_between(m, whole, (MgvRect){ 0, 0, W, H }, a, b, flow, 0.4);
     for (int y0 = -8; y0 < H; y0 += S)
@@ -211,7 +240,7 @@ static void test_odd(void)
         for (int noise = 0; noise < 2; noise++) {
             for (int k = 0; k < n; k++)
                 b[k] = noise ? (float)(unit_rand(&seed) % 256 / 255.0) : 1;
-            mgv_motion_estimate(m, flow, a, b);
+            mgv_motion_estimate(m, flow, a, b, NULL);
             mgv_motion_between(m, made, (MgvRect){ 0, 0, w, h }, a, b, flow, 0.5);
             for (int k = 0; k < n; k++)
                 CU_ASSERT(made[k] >= 0 && made[k] <= 1 && (noise || made[k] == 0.5f));
@@ -246,7 +275,7 @@ static void check_slot(const MgvFlows *f, const float *a, const float *z, int sl
     MgvMotion *m;
 
     CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, W0, H0), 0);
-    mgv_motion_estimate(m, flow, a, z);
+    mgv_motion_estimate(m, flow, a, z, NULL);
     mgv_motion_between(m, want, r, a, z, flow, phi);
     mgv_flows_between(f, got, r, slot);
     CU_ASSERT_EQUAL(memcmp(got, want, part), 0);
@@ -402,6 +431,7 @@ CU_ErrorCode add_motion_suite(void)
         { "agreement", test_agree },
         { "still pictures stay", test_still },
         { "parts equal the whole", test_parts },
+        { "the same from a team", test_team },
         { "odd pictures", test_odd },
         { "gaps of a window", test_gaps },
         { "a session", test_session },
