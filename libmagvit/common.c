@@ -323,3 +323,26 @@ void mgv_share_parts(const MgvTeam *team, int nb, MgvPartFn *fn, void *opaque)
     for (int part = 0; part < nb; part++)
         fn(opaque, part);
 }
+
+typedef struct Rows {
+    int rows, size;
+    MgvRowsFn *fn;
+    void *opaque;
+} Rows;
+
+static void rows_part(void *opaque, int part)
+{
+    const Rows *r = opaque;
+
+    r->fn(r->opaque, part * r->size, MGV_MIN((part + 1) * r->size, r->rows));
+}
+
+void mgv_share_rows(const MgvTeam *team, int rows, int size, MgvRowsFn *fn, void *opaque)
+{
+    Rows r = { rows, MGV_MAX(size, 1), fn, opaque };
+
+    if (rows > r.size)
+        mgv_share_parts(team, (rows + r.size - 1) / r.size, rows_part, &r);
+    else if (rows > 0)
+        fn(opaque, 0, rows);
+}

@@ -194,4 +194,9 @@ typedef struct MgvTeam {
 /** Do all parts; team NULL, or without share: on the caller's thread. */
 void mgv_share_parts(const MgvTeam *team, int nb_parts, MgvPartFn *fn, void *opaque);
 
+/** Called for rows [row,end) of something, as MgvPartFn is. */
+typedef void MgvRowsFn(void *opaque, int row, int end);
+/** Do all rows, so many at a time. */
+void mgv_share_rows(const MgvTeam *team, int rows, int size, MgvRowsFn *fn, void *opaque);
+
 #endif /* MAGVIT_COMMON_H */

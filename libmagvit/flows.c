@@ -44,6 +44,7 @@ struct MgvFlows {
     MgvMotion *motion;  ///< NULL until things move
     int motion_w, motion_h; ///< that motion is made for
     MgvBuffer flow;     ///< one for each gap over which things move
+    MgvBuffer phase;    ///< one of them at a slot's phase
     Gap gap[MGV_MAX_FRAMES];
     int nb_gaps;
     int at[MGV_MAX_FRAMES]; ///< slot -> gap that it lies in, -1: none
@@ -63,6 +64,7 @@ void mgv_flows_free(MgvFlows **out)
         return;
     mgv_motion_free(&(*out)->motion);
     mgv_freep(&(*out)->flow.data);
+    mgv_freep(&(*out)->phase.data);
     mgv_freep(out);
 }
 
@@ -70,7 +72,7 @@ int64_t mgv_flows_bytes(int w, int h, int slots, int given)
 {
     const int gaps = MGV_MIN(given - 1, (slots - 1) / 2); // each has a slot of its own and one before it
 
-    return mgv_motion_bytes(w, h) + MGV_MAX(gaps, 0) * (int64_t)(mgv_motion_floats(w, h) * sizeof(float));
+    return mgv_motion_bytes(w, h) + (MGV_MAX(gaps, 0) + 1) * (int64_t)(mgv_motion_floats(w, h) * sizeof(float));
 }
 
 int mgv_given_slot(const int *row, int slots, int slot, int step)
@@ -113,6 +115,7 @@ static int motion_buffers(MgvFlows *f, int nb)
     int ret;
 
     RET(mgv_buffer_grow(&f->flow, nb * mgv_motion_floats(f->w, f->h), sizeof(float)));
+    RET(mgv_buffer_grow(&f->phase, mgv_motion_floats(f->w, f->h), sizeof(float)));
     if (f->motion && f->motion_w == f->w && f->motion_h == f->h)
         return 0;
     mgv_motion_free(&f->motion);
@@ -163,7 +166,7 @@ static void copy(float *dst, const float *src, size_t n)
         dst[i] = MGV_CLAMP(src[i], 0, 1);
 }
 
-/** Pictures of a slot, whose rows threads share: of part r of the area, or both of a view. */
+/** Pictures of a slot, whose rows threads share: part r of the area, or both of a view. */
 typedef struct Slot {
     const MgvFlows *f;
     const Gap *g;
@@ -172,20 +175,15 @@ typedef struct Slot {
     MgvRect r;
     const float *const *src;
     const MgvView *view;
-    int nb_parts;            ///< of a picture
 } Slot;
 
-static void part_between(void *opaque, int part)
+static void between_rows(void *opaque, int row, int end)
 {
     const Slot *s = opaque;
     const MgvFlows *f = s->f;
-    MgvRect r = s->r;
-    float *dst = s->dst[0];
-    const int from = part * PART_ROWS;
+    const MgvRect r = { s->r.x, s->r.y + row, s->r.w, end - row };
+    float *dst = s->dst[0] + (size_t)row * r.w * 3;
 
-    dst += (size_t)from * r.w * 3;
-    r.y += from;
-    r.h = MGV_MIN(r.h - from, PART_ROWS);
     if (s->g->moves) {
         mgv_motion_between(f->motion, dst, r, s->g->a, s->g->z, s->g->flow, s->phi);
         return;
@@ -195,29 +193,29 @@ static void part_between(void *opaque, int part)
             copy(dst, s->g->a + ((size_t)MGV_CLAMP(y, 0, f->h - 1) * f->w + MGV_CLAMP(x, 0, f->w - 1)) * 3, 3);
 }
 
-static void part_moved(void *opaque, int part)
+static void phase_rows(void *opaque, int row, int end)
 {
     const Slot *s = opaque;
-    const int which = part / s->nb_parts, row = part % s->nb_parts * PART_ROWS;
 
-    mgv_motion_move(s->f->motion, s->dst[which], s->src[which], s->view, s->g->flow, s->phi, which - s->phi, row,
-                    MGV_MIN(row + PART_ROWS, s->view->h));
+    mgv_motion_phase(s->f->motion, s->f->phase.data, s->g->flow, s->phi, row, end);
 }
 
-static int nb_parts(int rows)
+static void moved_rows(void *opaque, int row, int end)
 {
-    return (rows + PART_ROWS - 1) / PART_ROWS;
+    const Slot *s = opaque;
+
+    mgv_motion_move(s->f->motion, s->dst, s->src, s->view, s->f->phase.data, s->phi, row, end);
 }
 
 void mgv_flows_between(const MgvFlows *f, float *dst, MgvRect r, int slot)
 {
-    Slot s = { .f = f, .dst = &dst, .r = r, .nb_parts = nb_parts(r.h) };
+    Slot s = { .f = f, .dst = &dst, .r = r };
 
     if (f->at[slot] < 0)
         return;
     s.g   = &f->gap[f->at[slot]];
     s.phi = phase(s.g, slot);
-    mgv_share_parts(f->team, s.nb_parts, part_between, &s);
+    mgv_share_rows(f->team, r.h, PART_ROWS, between_rows, &s);
 }
 
 int mgv_flows_move(const MgvFlows *f, float *dst[2], const float *const src[2], const MgvView *view, int slot)
@@ -226,12 +224,14 @@ int mgv_flows_move(const MgvFlows *f, float *dst[2], const float *const src[2], 
 
     if (f->at[slot] < 0)
         return 0;
-    s.nb_parts = nb_parts(view->h);
     s.g   = &f->gap[f->at[slot]];
     s.phi = phase(s.g, slot);
-    for (int i = 0; i < 2 && !s.g->moves; i++)
+    if (s.g->moves) {
+        mgv_share_rows(f->team, mgv_motion_rows(f->motion), PART_ROWS, phase_rows, &s);
+        mgv_share_rows(f->team, view->h, PART_ROWS, moved_rows, &s);
+        return 1;
+    }
+    for (int i = 0; i < 2; i++)
         copy(dst[i], src[i], (size_t)view->w * view->h * 3);
-    if (s.g->moves)
-        mgv_share_parts(f->team, 2 * s.nb_parts, part_moved, &s);
     return 1;
 }

@@ -75,25 +75,21 @@ typedef struct Rows {
     const MgvMotion *m;
     const Level *l;
     RowsFn *fn;
-    int size;  ///< of a part
 } Rows;
 
-static void rows_part(void *opaque, int part)
+static void some_rows(void *opaque, int row, int end)
 {
     const Rows *r = opaque;
 
-    r->fn(r->m, r->l, part * r->size, MGV_MIN((part + 1) * r->size, r->l->h));
+    r->fn(r->m, r->l, row, end);
 }
 
 /** All rows of a level, shared by threads in parts of some pixels. */
 static void share_rows(const MgvMotion *m, const Level *l, int pixels, RowsFn *fn)
 {
-    Rows r = { m, l, fn, MGV_MAX(pixels / l->w, 1) };
+    Rows r = { m, l, fn };
 
-    if (r.size >= l->h)
-        fn(m, l, 0, l->h);
-    else
-        mgv_share_parts(m->team, (l->h + r.size - 1) / r.size, rows_part, &r);
+    mgv_share_rows(m->team, l->h, pixels / l->w, some_rows, &r);
 }
 
 /* ---- sizes ---------------------------------------------------------------- */
@@ -298,22 +294,26 @@ static void sample_cubic(float out[3], const float *rgb, float x, float y, int w
 {
     const float cx = MGV_CLAMP(x, 0, w - 1), cy = MGV_CLAMP(y, 0, h - 1);
     const int x0 = (int)cx, y0 = (int)cy;
-    float wx[4], wy[4], sum[3] = { 0 };
+    float wx[4], wy[4], edge[4][12], sum[12];
+    const float *row[4];
 
     cubic_weights(wx, cx - x0);
     cubic_weights(wy, cy - y0);
-    for (int j = 0; j < 4; j++) {
-        const float *row = rgb + (size_t)MGV_CLAMP(y0 + j - 1, 0, h - 1) * w * 3;
-
-        for (int i = 0; i < 4; i++) {
-            const float *v = row + MGV_CLAMP(x0 + i - 1, 0, w - 1) * 3;
-
-            for (int c = 0; c < 3; c++)
-                sum[c] += wy[j] * wx[i] * v[c];
+    for (int j = 0; j < 4; j++)
+        row[j] = rgb + ((ptrdiff_t)MGV_CLAMP(y0 + j - 1, 0, h - 1) * w + x0 - 1) * 3;
+    if (x0 < 1 || x0 + 2 >= w) // not all four pixels of a row are there
+        for (int j = 0; j < 4; j++) {
+            for (int i = 0; i < 4; i++)
+                memcpy(edge[j] + i * 3, row[j] + (MGV_CLAMP(x0 + i - 1, 0, w - 1) - x0 + 1) * 3, 3 * sizeof(*out));
+            row[j] = edge[j];
         }
+#pragma omp simd
+    for (int k = 0; k < 12; k++)
+        sum[k] = wy[0] * row[0][k] + wy[1] * row[1][k] + wy[2] * row[2][k] + wy[3] * row[3][k];
+    for (int c = 0; c < 3; c++) {
+        const float v = wx[0] * sum[c] + wx[1] * sum[c + 3] + wx[2] * sum[c + 6] + wx[3] * sum[c + 9];
+        out[c] = MGV_CLAMP(v, 0, 1);
     }
-    for (int c = 0; c < 3; c++)
-        out[c] = MGV_CLAMP(sum[c], 0, 1);
 }
 
 /* ---- solver --------------------------------------------------------------- */
@@ -534,33 +534,30 @@ void mgv_motion_estimate(MgvMotion *m, float *flow, const float *a, const float 
 
 /* ---- frames --------------------------------------------------------------- */
 
-/** Motion, in pixels of the area, of what is at (x,y) of it at phase phi. */
-MGV_INLINE void flow_at(float v[2], const MgvMotion *m, const float *flow, float x, float y, float phi)
+/** Motion, in pixels of the flow, of what is at (x,y) of it at phase phi. */
+MGV_INLINE void flow_at(float v[2], const Level *l, const float *flow, float x, float y, float phi)
 {
-    const Level *l = &m->level[0], *f = &m->level[m->first];
-    const float sx = (float)l->w / f->w, sy = (float)l->h / f->h, fx = (x + 0.5f) / sx - 0.5f, fy = (y + 0.5f) / sy - 0.5f;
-
     v[0] = v[1] = 0;
     for (int k = 0; k < LOOKUPS; k++) {
-        const Place p = place(fx + (0.5f - phi) * v[0], fy + (0.5f - phi) * v[1], f->w, f->h);
+        const Place p = place(x + (0.5f - phi) * v[0], y + (0.5f - phi) * v[1], l->w, l->h);
         sample(v, flow, &p, 2, 2);
     }
-    v[0] *= sx;
-    v[1] *= sy;
 }
 
 void mgv_motion_between(const MgvMotion *m, float *dst, MgvRect r, const float *a, const float *b, const float *flow,
                         double phi)
 {
-    const Level *l = &m->level[0];
-    const float from_a = (float)phi, to_b = 1 - from_a;
+    const Level *l = &m->level[0], *f = &m->level[m->first];
+    const float sx = (float)l->w / f->w, sy = (float)l->h / f->h, from_a = (float)phi, to_b = 1 - from_a;
 
     for (int j = r.y; j < r.y + r.h; j++)
         for (int i = r.x; i < r.x + r.w; i++, dst += 3) {
             const float x = MGV_CLAMP(i, 0, l->w - 1), y = MGV_CLAMP(j, 0, l->h - 1);
             float v[2], va[3], vb[3];
 
-            flow_at(v, m, flow, x, y, from_a);
+            flow_at(v, f, flow, (x + 0.5f) / sx - 0.5f, (y + 0.5f) / sy - 0.5f, from_a);
+            v[0] *= sx;
+            v[1] *= sy;
             sample_cubic(va, a, x - from_a * v[0], y - from_a * v[1], l->w, l->h);
             sample_cubic(vb, b, x + to_b * v[0], y + to_b * v[1], l->w, l->h);
             for (int c = 0; c < 3; c++)
@@ -568,17 +565,41 @@ void mgv_motion_between(const MgvMotion *m, float *dst, MgvRect r, const float *
         }
 }
 
-void mgv_motion_move(const MgvMotion *m, float *dst, const float *src, const MgvView *view, const float *flow, double phi,
-                     double by, int row, int end)
+void mgv_motion_phase(const MgvMotion *m, float *dst, const float *flow, double phi, int row, int end)
 {
-    const float sx = (float)view->sx, sy = (float)view->sy, x0 = (float)view->x, y0 = (float)view->y;
+    const Level *l = &m->level[m->first];
 
-    dst += (size_t)row * view->w * 3;
+    dst += (size_t)row * l->w * 2;
+    for (int y = row; y < end; y++)
+        for (int x = 0; x < l->w; x++, dst += 2)
+            flow_at(dst, l, flow, x, y, (float)phi);
+}
+
+int mgv_motion_rows(const MgvMotion *m)
+{
+    return m->level[m->first].h;
+}
+
+void mgv_motion_move(const MgvMotion *m, float *const dst[2], const float *const src[2], const MgvView *view,
+                     const float *phase, double phi, int row, int end)
+{
+    const Level *l = &m->level[0], *f = &m->level[m->first];
+    const double sx = (double)l->w / f->w, sy = (double)l->h / f->h;      // pixels of the flow in those of the area,
+    const float vx = (float)(sx / view->sx), vy = (float)(sy / view->sy); // in those of the view
+    const float ax = (float)(view->sx / sx), ay = (float)(view->sy / sy); // pixels of the view in those of the flow
+    const float bx = (float)((view->x + 0.5 * view->sx) / sx - 0.5), by = (float)((view->y + 0.5 * view->sy) / sy - 0.5);
+    const float share[2] = { -(float)phi, (float)(1 - phi) };
+    float *to[2] = { dst[0] + (size_t)row * view->w * 3, dst[1] + (size_t)row * view->w * 3 };
+
     for (int j = row; j < end; j++)
-        for (int i = 0; i < view->w; i++, dst += 3) {
+        for (int i = 0; i < view->w; i++) {
+            const Place p = place(bx + i * ax, by + j * ay, f->w, f->h);
             float v[2];
 
-            flow_at(v, m, flow, x0 + (i + 0.5f) * sx - 0.5f, y0 + (j + 0.5f) * sy - 0.5f, (float)phi);
-            sample_cubic(dst, src, i + (float)by * v[0] / sx, j + (float)by * v[1] / sy, view->w, view->h);
+            sample(v, phase, &p, 2, 2);
+            for (int k = 0; k < 2; k++) {
+                sample_cubic(to[k], src[k], i + share[k] * vx * v[0], j + share[k] * vy * v[1], view->w, view->h);
+                to[k] += 3;
+            }
         }
 }

@@ -395,12 +395,15 @@ typedef struct MgvView {
     double x, y, sx, sy;
 } MgvView;
 
+/** Rows of a flow, of which dst receives [row,end): the same motion at where things are at phase phi. */
+void mgv_motion_phase(const MgvMotion *m, float *dst, const float *flow, double phi, int row, int end);
+int mgv_motion_rows(const MgvMotion *m);
 /**
- * dst [h,w,3], of which rows [row,end) are written: the picture src [h,w,3] at phase phi, by the share of the way that is
- * by: -phi of a, 1 - phi of b.
+ * dst [h,w,3], of which rows [row,end) are written: the pictures src [h,w,3] before and after, both moved to phase phi.
+ * phase: what mgv_motion_phase() gives for it.
  */
-void mgv_motion_move(const MgvMotion *m, float *dst, const float *src, const MgvView *view, const float *flow, double phi,
-                     double by, int row, int end);
+void mgv_motion_move(const MgvMotion *m, float *const dst[2], const float *const src[2], const MgvView *view,
+                     const float *phase, double phi, int row, int end);
 
 /* ---- flows.c: motion between the given frames of a window ------------------ */
 

@@ -100,7 +100,8 @@ static void test_view(void)
     const MgvView view = { 2 * (W - 2 * X), 2 * (H - 2 * Y), X, Y, 0.5, 0.5 };
     const size_t bytes = 3 * sizeof(float) * view.w * view.h;
     float *a = blobs(W, H, 0, 0), *b = blobs(W, H, 4, -2), *src = malloc(bytes), *truth = malloc(bytes);
-    float *flow = malloc(mgv_motion_floats(W, H) * sizeof(*flow)), *dst = malloc(bytes);
+    float *flow = malloc(mgv_motion_floats(W, H) * sizeof(*flow)), *phase = malloc(mgv_motion_floats(W, H) * sizeof(*flow));
+    float *dst[] = { malloc(bytes), malloc(bytes) };
     MgvMotion *m;
 
     for (int y = 0; y < view.h; y++)
@@ -113,15 +114,21 @@ static void test_view(void)
             }
     CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, W, H), 0);
     mgv_motion_estimate(m, flow, a, b, NULL);
-    mgv_motion_move(m, dst, src, &view, flow, 0.75, -0.75, 0, view.h);
-    CU_ASSERT(rms(dst, truth, view.w, view.h, 16) < 0.002);
+    mgv_motion_phase(m, phase, flow, 0.75, 0, mgv_motion_rows(m));
+    mgv_motion_move(m, dst, (const float *[]){ src, truth }, &view, phase, 0.75, 0, view.h);
+    CU_ASSERT(rms(dst[0], truth, view.w, view.h, 16) < 0.002);
+    mgv_motion_phase(m, phase, flow, 0.25, 0, mgv_motion_rows(m));
+    mgv_motion_move(m, dst, (const float *[]){ src, truth }, &view, phase, 0.25, 0, view.h); // and back, by as much
+    CU_ASSERT(rms(dst[1], src, view.w, view.h, 16) < 0.002);
     mgv_motion_free(&m);
     free(a);
     free(b);
     free(src);
     free(truth);
     free(flow);
-    free(dst);
+    free(phase);
+    free(dst[0]);
+    free(dst[1]);
 }
 
 /* Pictures that agree are shown, where they do not what was made stays. */
@@ -266,24 +273,24 @@ enum { W0 = 50, H0 = 37, VALUES = W0 * H0 * 3 };
 /* A slot as flows make it, part r of its picture and both neighbours, against motion found and followed for it alone. */
 static void check_slot(const MgvFlows *f, const float *a, const float *z, int slot, double phi)
 {
-    static float flow[2 * W0 * H0], want[VALUES], got[VALUES], moved[2][VALUES];
+    static float flow[2 * W0 * H0], at_phase[2 * W0 * H0], want[2][VALUES], got[VALUES], moved[2][VALUES];
     const MgvRect r = { -3, 20, 30, 20 };
     const MgvView view = { W0 - 4, H0 - 6, 1.5, 2.5, 1, 1 };
-    const size_t part = (size_t)r.w * r.h * 3 * sizeof(*want), whole = (size_t)view.w * view.h * 3 * sizeof(*want);
+    const size_t part = (size_t)r.w * r.h * 3 * sizeof(*got), whole = (size_t)view.w * view.h * 3 * sizeof(*got);
     const float *const src[] = { a, z };
-    float *dst[] = { moved[0], moved[1] };
+    float *dst[] = { moved[0], moved[1] }, *wanted[] = { want[0], want[1] };
     MgvMotion *m;
 
     CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, W0, H0), 0);
     mgv_motion_estimate(m, flow, a, z, NULL);
-    mgv_motion_between(m, want, r, a, z, flow, phi);
+    mgv_motion_between(m, want[0], r, a, z, flow, phi);
     mgv_flows_between(f, got, r, slot);
-    CU_ASSERT_EQUAL(memcmp(got, want, part), 0);
+    CU_ASSERT_EQUAL(memcmp(got, want[0], part), 0);
     CU_ASSERT_EQUAL(mgv_flows_move(f, dst, src, &view, slot), 1);
-    for (int i = 0; i < 2; i++) {
-        mgv_motion_move(m, want, src[i], &view, flow, phi, i - phi, 0, view.h);
-        CU_ASSERT_EQUAL(memcmp(moved[i], want, whole), 0);
-    }
+    mgv_motion_phase(m, at_phase, flow, phi, 0, mgv_motion_rows(m));
+    mgv_motion_move(m, wanted, src, &view, at_phase, phi, 0, view.h);
+    for (int i = 0; i < 2; i++)
+        CU_ASSERT_EQUAL(memcmp(moved[i], want[i], whole), 0);
     mgv_motion_free(&m);
 }
 
