@@ -122,7 +122,7 @@ build/magvit $(TEST_PROGS):
 
 ifneq ($(filter -O2,$(CFLAGS)),)
 build/obj/kernels/ref.o build/obj/kernels/cpu_%.o: EXTRA_CFLAGS = -O3 -fopenmp-simd
-build/obj/libmagvit/motion.o: EXTRA_CFLAGS = -O3 -fopenmp-simd -fno-math-errno
+build/obj/libmagvit/motion.o build/obj/libmagvit/blend_time.o: EXTRA_CFLAGS = -O3 -fopenmp-simd -fno-math-errno
 build/obj/kernels/cpu_%.o: EXTRA_CFLAGS += -fno-trapping-math -ffp-contract=fast
 build/obj/libmagvit/draw.o: EXTRA_CFLAGS = -O3 -fopenmp-simd -fno-trapping-math
 endif

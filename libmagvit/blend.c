@@ -19,10 +19,9 @@
 
 /**
  * @file
- * Joining made pixels to given ones. Tiles are feathered into one picture.
- * What is made does not meet exactly what is given. The step at the border is
- * spread through space over holes and borders; the error at given frames, which
- * is known, is carried through time to those in between.
+ * Joining made pixels to given ones in space. Tiles are feathered into one
+ * picture. What is made does not meet exactly what is given: the step at the
+ * border is spread over holes and borders.
  */
 
 #include <math.h>
@@ -76,13 +75,7 @@ typedef struct Level {
     float *v;
 } Level;
 
-struct MgvBlend {
-    int width, height;
-    float *planes;  ///< 4 planes for blend_time, or the pyramid from level 1 up
-    double *column; ///< [width]
-};
-
-int mgv_blend_alloc(MgvBlend **out, int width, int height)
+int mgv_blend_alloc(MgvBlend **out, int width, int height, const MgvTeam *team)
 {
     MgvBlend *b = *out = mgv_calloc(1, sizeof(*b));
     size_t pixels = (size_t)width * height;
@@ -91,6 +84,7 @@ int mgv_blend_alloc(MgvBlend **out, int width, int height)
         return MAGVIT_ERR(ENOMEM);
     b->width  = width;
     b->height = height;
+    b->team   = team;
     /* all levels above 0 of a pyramid are less than pixels / 3 + (width + height) * 2 + 64 cells */
     b->planes = mgv_calloc(pixels + ((size_t)width + height) * 2 + 64, 4 * sizeof(*b->planes));
     b->column = mgv_calloc(width, sizeof(*b->column));
@@ -362,181 +356,4 @@ void mgv_blend_feather(float *share, uint16_t *near, const MgvPicture *p, int fe
             }
             share[(size_t)y * w + x] = sqrtf((float)best) / far;
         }
-}
-
-/* ---- time ----------------------------------------------------------------- */
-
-#define SLOW  0.06f ///< local change at which half of the given frames' detail is added
-#define STILL 0.03f ///< local change at which half is taken from the given frames themselves
-
-static void box_rows(float *dst, const float *src, int w, int h, int r)
-{
-    for (int y = 0; y < h; y++, src += w, dst += w) {
-        int begin = 0, end = MGV_MIN(r, w);
-        double sum = 0;
-
-        for (int x = 0; x < end; x++)
-            sum += src[x];
-        for (int x = 0; x < w; x++) {
-            if (end < w && end <= x + r)
-                sum += src[end++];
-            if (begin < x - r)
-                sum -= src[begin++];
-            dst[x] = (float)(sum / (end - begin));
-        }
-    }
-}
-
-static void column_add(double *column, const float *row, int w, double sign)
-{
-    for (int x = 0; x < w; x++)
-        column[x] += sign * row[x];
-}
-
-static void box_columns(float *dst, const float *src, double *column, int w, int h, int r)
-{
-    int begin = 0, end = MGV_MIN(r, h);
-
-    memset(column, 0, w * sizeof(*column));
-    for (int y = 0; y < end; y++)
-        column_add(column, src + (size_t)y * w, w, 1);
-    for (int y = 0; y < h; y++) {
-        if (end < h && end <= y + r)
-            column_add(column, src + (size_t)end++ * w, w, 1);
-        if (begin < y - r)
-            column_add(column, src + (size_t)begin++ * w, w, -1);
-        for (int x = 0; x < w; x++)
-            dst[(size_t)y * w + x] = (float)(column[x] / (end - begin));
-    }
-}
-
-void mgv_blend_blur(float *dst, const float *src, float *tmp, double *column, int w, int h, int r)
-{
-    box_rows(tmp, src, w, h, r);
-    box_columns(dst, tmp, column, w, h, r);
-    box_rows(tmp, dst, w, h, r);
-    box_columns(dst, tmp, column, w, h, r);
-}
-
-#define REACH 2        ///< frames on each side that count
-#define STEADY_RADIUS 2 ///< of the low-pass
-
-size_t mgv_blend_steady_scratch(int w, int h)
-{
-    return ((2 * REACH + 4) * (size_t)w * h + 1) / 2 + w;
-}
-
-/** Low-pass part of a channel of a frame, as it will be shown. made, given [h,w,3] from the channel on. */
-static void low_pass(float *low, const float *made, const float *given, const uint8_t *unknown, int w, int h,
-                     float *scratch, double *column)
-{
-    const size_t pixels = (size_t)w * h;
-
-    for (size_t i = 0; i < pixels; i++)
-        scratch[i] = unknown[i] ? made[i * 3] : given[i * 3];
-    mgv_blend_blur(low, scratch, scratch + pixels, column, w, h, STEADY_RADIUS);
-}
-
-/** 1 inside a hole, down to 0 at its border. tmp: [h,w] */
-static void inside(float *share, const uint8_t *unknown, int w, int h, float *tmp, double *column)
-{
-    const size_t pixels = (size_t)w * h;
-
-    for (size_t i = 0; i < pixels; i++)
-        share[i] = unknown[i];
-    mgv_blend_blur(share, share, tmp, column, w, h, STEADY_RADIUS);
-    for (size_t i = 0; i < pixels; i++)
-        share[i] = unknown[i] ? MGV_CLAMP(2 * share[i] - 1, 0, 1) : 0;
-}
-
-void mgv_blend_steady(float *made, const float *given, const uint8_t *unknown, int frames, int w, int h, double *scratch)
-{
-    const size_t pixels = (size_t)w * h, frame = pixels * 3;
-    float *low = (float *)(scratch + w), *share = low + (2 * REACH + 1) * pixels, *tmp = share + pixels; // low: a ring
-
-    for (int c = 0; c < 3; c++)
-        for (int t = -REACH; t < frames; t++) {
-            const float *of[2 * REACH + 1];
-            float weight[2 * REACH + 1], sum = 0;
-            int n = 0;
-
-            if (t + REACH < frames)
-                low_pass(low + (t + REACH) % (2 * REACH + 1) * pixels, made + (t + REACH) * frame + c,
-                         given + (t + REACH) * frame + c, unknown + (t + REACH) * pixels, w, h, tmp, scratch);
-            for (int k = -REACH; k <= REACH; k++)
-                if (t + k >= 0 && t + k < frames) {
-                    of[n]  = low + (t + k) % (2 * REACH + 1) * pixels;
-                    sum   += weight[n++] = REACH + 1 - abs(k);
-                }
-            if (t < 0)
-                continue;
-            inside(share, unknown + t * pixels, w, h, tmp, scratch);
-            for (size_t i = 0; i < pixels; i++) {
-                float mean = 0;
-
-                if (!(share[i] > 0))
-                    continue;
-                for (int k = 0; k < n; k++)
-                    mean += weight[k] / sum * of[k][i];
-                made[t * frame + i * 3 + c] += share[i] * (mean - low[t % (2 * REACH + 1) * pixels + i]);
-            }
-        }
-}
-
-/** 1 where nothing moves, a half where the mean difference is scale. */
-static float share(float motion, float scale)
-{
-    return 1 / (1 + motion / scale * (motion / scale));
-}
-
-/** Mean difference of two pictures around each pixel. */
-static void change(MgvBlend *b, float *dst, const float *from, const float *to, int radius, int w, int h, float *tmp)
-{
-    const size_t pixels = (size_t)w * h;
-
-    for (size_t i = 0; i < pixels; i++)
-        dst[i] = (fabsf(to[i * 3] - from[i * 3]) + fabsf(to[i * 3 + 1] - from[i * 3 + 1]) +
-                  fabsf(to[i * 3 + 2] - from[i * 3 + 2])) / 3;
-    mgv_blend_blur(dst, dst, tmp, b->column, w, h, radius);
-}
-
-void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAnchor *z, double phi, int radius,
-                    int w, int h)
-{
-    size_t pixels = (size_t)w * h;
-    float *motion = b->planes, *error = motion + pixels, *low = error + pixels, *tmp = low + pixels;
-    const float *from = z ? a->given : a->made, *to = z ? z->given : made;
-    float fz = z ? (float)phi : 0;
-
-    mgv_assert(w <= b->width && pixels <= (size_t)b->width * b->height);
-    change(b, motion, from, to, (radius + 1) / 2, w, h, tmp);
-
-    for (int c = 0; c < 3; c++) {
-        for (size_t i = 0; i < pixels; i++) {
-            size_t k = i * 3 + c;
-            error[i] = a->given[k] - a->made[k];
-            if (z)
-                error[i] += fz * (z->given[k] - z->made[k] - error[i]);
-        }
-        mgv_blend_blur(low, error, tmp, b->column, w, h, radius);
-        for (size_t i = 0; i < pixels; i++) {
-            size_t k = i * 3 + c;
-            float v = made[k] + low[i] + share(motion[i], SLOW) * (error[i] - low[i]);
-            if (z)
-                v += share(motion[i], STILL) * (a->given[k] + fz * (z->given[k] - a->given[k]) - v);
-            made[k] = MGV_CLAMP(v, 0, 1);
-        }
-    }
-}
-
-void mgv_blend_moved(MgvBlend *b, float *made, const float *a, const float *z, double phi, int radius, int w, int h)
-{
-    const size_t pixels = (size_t)w * h;
-    float *motion = b->planes;
-
-    mgv_assert(w <= b->width && pixels <= (size_t)b->width * b->height);
-    change(b, motion, a, z, (radius + 1) / 2, w, h, motion + pixels);
-    for (size_t i = 0; i < pixels; i++)
-        for (size_t k = i * 3; k < i * 3 + 3; k++)
-            made[k] += share(motion[i], STILL) * (a[k] + (float)phi * (z[k] - a[k]) - made[k]);
 }

@@ -137,7 +137,7 @@ void mgv_drift_join(MgvDrift *d, MgvPicture *made, const MgvPicture *before, dou
             for (int x = 0; x < b.w; x++)
                 row[x] -= tmp[x];
         }
-        mgv_blend_blur(d->low[i], diff, tmp, d->column, b.w, b.h, RADIUS);
+        mgv_blend_blur(d->low[i], diff, tmp, d->column, b.w, b.h, RADIUS, NULL);
         for (int y = 0; y < b.h; y++) {
             float *row = diff + (size_t)y * b.w;
             const float *low = d->low[i] + (size_t)y * b.w;
@@ -169,7 +169,7 @@ void mgv_drift_add(MgvDrift *d, MgvPicture *made, const MgvPicture *hole, double
         for (int y = 0; y < b.h; y++)
             for (int x = 0; x < b.w; x++)
                 mask[(size_t)y * b.w + x] = (float)in_hole(hole, b.x + x, b.y + y, shift_w(d, i), shift_h(d, i));
-        mgv_blend_blur(inside, mask, tmp, d->column, b.w, b.h, RADIUS);
+        mgv_blend_blur(inside, mask, tmp, d->column, b.w, b.h, RADIUS, NULL);
         for (size_t k = 0; k < pixels; k++) // down to 0 at the border of the hole
             inside[k] = mask[k] * MGV_CLAMP(2 * inside[k] - 1, 0, 1) * (float)share * d->low[i][k];
         for (int y = 0; y < b.h; y++)

@@ -84,7 +84,7 @@ int mgv_render_alloc(MgvRender **out, MgvQueue *queue, const MgvSynth *synth, co
     RET(mgv_image_alloc(&r->image, synth->log));
     RET(mgv_tiles_alloc(&r->tiles, queue, synth, p));
     if (p->task == MAGVIT_TASK_OUTPAINT)
-        RET(mgv_blend_alloc(&r->tile_blend, n[2], n[1]));
+        RET(mgv_blend_alloc(&r->tile_blend, n[2], n[1], NULL));
     if (p->task == MAGVIT_TASK_INTERP && p->motion)
         RET(mgv_flows_alloc(&r->flows, &synth->team));
     return 0;
@@ -358,7 +358,7 @@ static int window_buffers(MgvRender *r)
     if (pixels > r->blend_pixels || r->tiling.native.w > r->blend_w) {
         mgv_blend_free(&r->blend);
         r->blend_pixels = 0;
-        RET(mgv_blend_alloc(&r->blend, r->tiling.native.w, r->tiling.native.h));
+        RET(mgv_blend_alloc(&r->blend, r->tiling.native.w, r->tiling.native.h, &r->synth->team));
         r->blend_pixels = pixels;
         r->blend_w = r->tiling.native.w;
     }
@@ -526,7 +526,7 @@ static void steady_slots(MgvRender *r)
             known[k] = slot_unknown(r, i)[k] ? 0 : weight[k] > 0 ? 1 : 2;
         mgv_blend_hole(r->blend, slot_sum(r, i), slot_clip(r, i), known, w, h);
     }
-    mgv_blend_steady(r->sum.data, r->clip.data, r->unknown.data, r->window.slots, w, h, r->steady.data);
+    mgv_blend_steady(r->sum.data, r->clip.data, r->unknown.data, r->window.slots, w, h, r->steady.data, &r->synth->team);
 }
 
 int mgv_render_begin(MgvRender *r, const MgvWindow *w, MgvProgress *progress)

@@ -326,8 +326,14 @@ void mgv_blend_add(float *sum, float *weight, int aw, int ah, const float *tile,
 void mgv_blend_finish(float *sum, const float *weight, size_t pixels);
 
 /** Scratch for the two corrections of pictures up to width x height. */
-typedef struct MgvBlend MgvBlend;
-int mgv_blend_alloc(MgvBlend **out, int width, int height);
+typedef struct MgvBlend {
+    int width, height;
+    float *planes;       ///< 4 planes, or the pyramid from level 1 up
+    double *column;      ///< [width]
+    const MgvTeam *team; ///< may be NULL
+} MgvBlend;
+
+int mgv_blend_alloc(MgvBlend **out, int width, int height, const MgvTeam *team);
 void mgv_blend_free(MgvBlend **b);
 
 /**
@@ -340,11 +346,21 @@ void mgv_blend_free(MgvBlend **b);
 void mgv_blend_hole(MgvBlend *b, float *made, const float *given, const uint8_t *known, int w, int h);
 
 /**
+ * Share [height,width], in (0,1], of made samples at the pixels of a picture's hole: distance to the nearest pixel
+ * outside of it over feather + 1. What lies beyond the picture is no pixel. Values outside the hole's bounding box
+ * are left alone. near [height,width] is scratch.
+ */
+void mgv_blend_feather(float *share, uint16_t *near, const MgvPicture *p, int feather);
+
+/* ---- blend_time.c: joining in time ----------------------------------------- */
+
+/**
  * Time: what is made of holes changes from frame to frame more than pictures do. Frames made [frames][h,w,3] take the
  * low-pass part, over some 8 pixels, of a mean over five frames inside of where unknown [frames][h,w] is 1; detail and
  * the border of the hole stay. given [frames][h,w,3] counts where unknown is 0. scratch: mgv_blend_steady_scratch() values.
  */
-void mgv_blend_steady(float *made, const float *given, const uint8_t *unknown, int frames, int w, int h, double *scratch);
+void mgv_blend_steady(float *made, const float *given, const uint8_t *unknown, int frames, int w, int h, double *scratch,
+                      const MgvTeam *team);
 size_t mgv_blend_steady_scratch(int w, int h);
 
 /** What is known of a frame next to a made one: as given, and as the model made it again. */
@@ -365,15 +381,8 @@ void mgv_blend_time(MgvBlend *b, float *made, const MgvAnchor *a, const MgvAncho
 /** The same of two pictures a and z [h,w,3] that were moved to phase phi: where they agree, their mix replaces made. */
 void mgv_blend_moved(MgvBlend *b, float *made, const float *a, const float *z, double phi, int radius, int w, int h);
 
-/**
- * Share [height,width], in (0,1], of made samples at the pixels of a picture's hole: distance to the nearest pixel
- * outside of it over feather + 1. What lies beyond the picture is no pixel. Values outside the hole's bounding box
- * are left alone. near [height,width] is scratch.
- */
-void mgv_blend_feather(float *share, uint16_t *near, const MgvPicture *p, int feather);
-
 /** Two box filters of radius r on each axis of a plane [h,w]. dst and tmp [h,w] are overwritten, dst may be src; column [w]. */
-void mgv_blend_blur(float *dst, const float *src, float *tmp, double *column, int w, int h, int r);
+void mgv_blend_blur(float *dst, const float *src, float *tmp, double *column, int w, int h, int r, const MgvTeam *team);
 
 /* ---- motion.c: between two given frames ------------------------------------ */
 

@@ -57,7 +57,7 @@ edges() {
 ^libmagvit/(common|safetensors)\.[ch]$           ^(config|libmagvit/(magvit|common|safetensors))\.h$
 ^libmagvit/plan\.[ch]$                           ^(config|libmagvit/(common|safetensors|plan))\.h$
 ^libmagvit/backend\.h$                           ^libmagvit/(common|plan|safetensors)\.h$
-^libmagvit/((video|session)\.h|(ahead|image|cond|window|blend|drift|flows|motion|memory|params|queue|render|scene|session|tiles)\.c)$  ^(config|libmagvit/(magvit|common|video|session))\.h$
+^libmagvit/((video|session)\.h|(ahead|image|cond|window|blend|blend_time|drift|flows|motion|memory|params|queue|render|scene|session|tiles)\.c)$  ^(config|libmagvit/(magvit|common|video|session))\.h$
 ^libmagvit/(model\.[ch]|(path|tokenizer|fill|transformer|sampler|draw)\.c)$  ^(config|libmagvit/(magvit|common|safetensors|plan|model))\.h$
 ^libmagvit/                                      ^$
 ^kernels/                                        ^(config|kernels/.*|libmagvit/(common|safetensors|plan|backend))\.h$

@@ -82,7 +82,7 @@ static void check_hole(MgvRect r, float r_off, float g_off, float b_off)
     double inside[3] = { 0 };
     int n = 0, bad = 0;
 
-    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H, NULL), 0);
     fill(given, 0.4f, 0.5f, 0.6f);
     fill(made, 0.4f + r_off, 0.5f + g_off, 0.6f + b_off);
     for (int y = 0; y < H; y++)
@@ -134,7 +134,7 @@ static void test_hole_without_evidence(void)
     uint8_t *known = mgv_calloc(W * H, 1);
     MgvBlend *b = NULL;
 
-    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H, NULL), 0);
     fill(made, 0.3f, 1.5f, -0.5f);
     fill(given, 0.9f, 0.9f, 0.9f);
     memset(known, 2, W); // given, but not made: says nothing of the error
@@ -161,7 +161,7 @@ static void test_sizes(void)
         MgvAnchor a = { given, given };
         MgvBlend *b = NULL;
 
-        CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, w, h), 0);
+        CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, w, h, NULL), 0);
         known[0] = 1;
         given[0] = 0.5f;
         mgv_blend_hole(b, made, given, known, w, h);
@@ -184,7 +184,7 @@ static void test_still(void)
     MgvBlend *b = NULL;
     double worst = 0;
 
-    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H, NULL), 0);
     for (int i = 0; i < W * H * 3; i++)
         given[i] = 0.5f + (i / 3 % 2 ? 0.1f : -0.1f);
     fill(made_a, 0.45f, 0.45f, 0.45f);
@@ -208,7 +208,7 @@ static void test_moving(void)
     MgvBlend *b = NULL;
     double mean = 0, ripple = 0;
 
-    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H, NULL), 0);
     for (int i = 0; i < W * H; i++) // bars of 4 pixels that have moved by 4
         for (int c = 0; c < 3; c++) {
             ga[i * 3 + c] = i % W / 4 % 2 ? 0.9f : 0.1f;
@@ -238,7 +238,7 @@ static void test_fade(void)
     MgvAnchor a = { ga, ma }, z = { gz, mz };
     MgvBlend *b = NULL;
 
-    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H, NULL), 0);
     fill(ga, 0.2f, 0.2f, 0.2f);
     fill(gz, 0.6f, 0.6f, 0.6f);
     fill(ma, 0.25f, 0.25f, 0.25f);
@@ -302,7 +302,7 @@ static void test_steady(void)
                 made[(t * pixels + i) * 3 + c]  = 0.4f + 0.1f * c + (t % 2 ? 0.1f : 0) + ((x + y) % 2 ? 0.05f : -0.05f);
             }
         }
-    mgv_blend_steady(made, given, unknown, T, W, H, scratch);
+    mgv_blend_steady(made, given, unknown, T, W, H, scratch, NULL);
     for (int t = 0; t < T; t++)
         for (size_t i = 0; i < pixels; i++) {
             int x = i % W, y = (int)(i / W);
@@ -332,7 +332,7 @@ static void test_flat_border(void)
     uint64_t state = 5;
     MgvBlend *b;
 
-    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, N, N), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, N, N, NULL), 0);
     for (int textured = 0; textured < 2; textured++) {
         float worst = 0, object = 0;
 

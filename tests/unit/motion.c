@@ -143,7 +143,7 @@ static void test_agree(void)
         z[i]    = i / 3 % W < W / 2 ? 0.52f : 1;
         made[i] = 0.2f;
     }
-    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b, W, H, NULL), 0);
     mgv_blend_moved(b, made, a, z, 0.5, 4, W, H);
     CU_ASSERT(fabsf(made[0] - 0.51f) < 0.12f && made[0] > 0.3f);
     CU_ASSERT(made[(W - 1) * 3] < 0.21f && made[(W - 1) * 3] >= 0.2f);
