@@ -48,30 +48,32 @@ typedef struct Blur {
 static void box_rows(void *opaque, int row, int last)
 {
     const Blur *b = opaque;
-    const int w = b->w, r = b->r;
+    const int w = b->w, r = b->r, far = MGV_MAX(w - r, 0);
+    const double share = 1.0 / (2 * r + 1);
     const float *src = b->src + (size_t)row * w;
     float *dst = b->dst + (size_t)row * w;
 
     for (int y = row; y < last; y++, src += w, dst += w) {
-        int begin = 0, end = MGV_MIN(r, w);
         double sum = 0;
+        int x = 0;
 
-        for (int x = 0; x < end; x++)
-            sum += src[x];
-        for (int x = 0; x < w; x++) {
-            if (end < w && end <= x + r)
-                sum += src[end++];
-            if (begin < x - r)
-                sum -= src[begin++];
-            dst[x] = (float)(sum / (end - begin));
+        for (int i = 0; i < MGV_MIN(r, w); i++)
+            sum += src[i];
+        for (; x <= MGV_MIN(r, w - 1); x++) { // the window begins at the edge
+            if (x < far)
+                sum += src[x + r];
+            dst[x] = (float)(sum / MGV_MIN(x + r + 1, w));
+        }
+        for (; x < far; x++) {
+            sum += src[x + r];
+            sum -= src[x - r - 1];
+            dst[x] = (float)(sum * share);
+        }
+        for (; x < w; x++) {
+            sum -= src[x - r - 1];
+            dst[x] = (float)(sum / (w - x + r));
         }
     }
-}
-
-static void column_add(double *column, const float *row, int n, double sign)
-{
-    for (int x = 0; x < n; x++)
-        column[x] += sign * row[x];
 }
 
 /** Columns [first,last). */
@@ -82,18 +84,19 @@ static void box_columns(void *opaque, int first, int last)
     const float *src = b->src + first;
     double *column = b->column + first;
     float *dst = b->dst + first;
-    int begin = 0, end = MGV_MIN(r, h);
 
     memset(column, 0, n * sizeof(*column));
-    for (int y = 0; y < end; y++)
-        column_add(column, src + (size_t)y * w, n, 1);
-    for (int y = 0; y < h; y++, dst += w) {
-        if (end < h && end <= y + r)
-            column_add(column, src + (size_t)end++ * w, n, 1);
-        if (begin < y - r)
-            column_add(column, src + (size_t)begin++ * w, n, -1);
-        for (int x = 0; x < n; x++)
-            dst[x] = (float)(column[x] / (end - begin));
+    for (int y = -r; y < h; y++) {
+        const float *in = y + r < h ? src + (size_t)(y + r) * w : NULL;
+        const float *out = y > r ? src + (size_t)(y - r - 1) * w : NULL;
+        const double share = 1.0 / (MGV_MIN(y + r + 1, h) - MGV_MAX(y - r, 0));
+
+        for (int x = 0; x < n && in; x++)
+            column[x] += in[x];
+        for (int x = 0; x < n && out; x++)
+            column[x] -= out[x];
+        for (int x = 0; x < n && y >= 0; x++)
+            dst[(size_t)y * w + x] = (float)(column[x] * share);
     }
 }
 

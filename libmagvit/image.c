@@ -558,6 +558,24 @@ static const float *stage_row(const Stage *s, int plane, int y)
     return (const float *)(s->data + s->offset[plane] + y * s->stride[plane]);
 }
 
+/** Row of im->out, interleaved. */
+static void unstage_row(float *restrict rgb, const MgvImage *im, int y, int w, int gray)
+{
+    const float *r = stage_row(&im->out, 0, y), *g = stage_row(&im->out, !gray, y), *b = stage_row(&im->out, 2 * !gray, y);
+
+    for (int x = 0; x < w; x++, rgb += 3) {
+        rgb[0] = r[x];
+        rgb[1] = g[x];
+        rgb[2] = b[x];
+    }
+}
+
+/** To [0,1]; what is no number becomes 0. */
+static float clip(float v)
+{
+    return v > 0 ? v < 1 ? v : 1 : 0;
+}
+
 int mgv_image_load(MgvImage *im, const MgvPicture *p, MgvRect r, float *rgb)
 {
     int gray = p->format.model == MAGVIT_MODEL_GRAY, ret;
@@ -572,12 +590,13 @@ int mgv_image_load(MgvImage *im, const MgvPicture *p, MgvRect r, float *rgb)
     stage_picture(im, p, r, w, h);
     RET(graph_run(im, &im->load));
 
-    for (int y = 0; y < r.h; y++)
-        for (int i = 0; i < 3; i++) {
-            const float *row = stage_row(&im->out, gray ? 0 : i, y);
-            for (int x = 0; x < r.w; x++)
-                rgb[((size_t)y * r.w + x) * 3 + i] = fminf(fmaxf(row[x], 0), 1);
-        }
+    for (int y = 0; y < r.h; y++) {
+        float *row = rgb + (size_t)y * r.w * 3;
+
+        unstage_row(row, im, y, r.w, gray);
+        for (int x = 0; x < r.w * 3; x++)
+            row[x] = clip(row[x]);
+    }
     return 0;
 
 fail:
@@ -587,13 +606,18 @@ fail:
 /** Interleaved rgb to planes of im->in, grown to w x h. */
 static void stage_rgb(MgvImage *im, const float *rgb, int rw, int rh, int w, int h)
 {
-    for (int y = 0; y < h; y++)
-        for (int i = 0; i < 3; i++) {
-            const float *src = rgb + (size_t)MGV_MIN(y, rh - 1) * rw * 3 + i;
-            float *row = (float *)stage_row(&im->in, i, y);
-            for (int x = 0; x < w; x++)
-                row[x] = src[(size_t)MGV_MIN(x, rw - 1) * 3];
+    for (int y = 0; y < h; y++) {
+        const float *src = rgb + (size_t)MGV_MIN(y, rh - 1) * rw * 3;
+        float *row[3];
+
+        for (int i = 0; i < 3; i++)
+            row[i] = (float *)stage_row(&im->in, i, y);
+        for (int x = 0; x < w; x++) {
+            for (int i = 0; i < 3; i++)
+                row[i][x] = src[i];
+            src += x < rw - 1 ? 3 : 0;
         }
+    }
 }
 
 static void stage_luma(MgvImage *im, const float *rgb, MgvRect r, int matrix)
@@ -695,11 +719,7 @@ int mgv_image_resize(MgvImage *im, float *dst, int dw, int dh, const float *src,
     stage_rgb(im, src, sw, sh, sw, sh);
     RET(graph_run(im, &im->resize));
     for (int j = 0; j < dh; j++)
-        for (int i = 0; i < 3; i++) {
-            const float *row = stage_row(&im->out, i, j);
-            for (int k = 0; k < dw; k++)
-                dst[((size_t)j * dw + k) * 3 + i] = row[k];
-        }
+        unstage_row(dst + (size_t)j * dw * 3, im, j, dw, 0);
     return 0;
 
 fail:

@@ -290,7 +290,7 @@ MGV_INLINE void cubic_weights(float w[4], float f)
 }
 
 /** Bicubic, which keeps what is sharp, clipped to [0,1]; rgb [h,w,3]. */
-static void sample_cubic(float out[3], const float *rgb, float x, float y, int w, int h)
+MGV_INLINE void sample_cubic(float out[3], const float *rgb, float x, float y, int w, int h)
 {
     const float cx = MGV_CLAMP(x, 0, w - 1), cy = MGV_CLAMP(y, 0, h - 1);
     const int x0 = (int)cx, y0 = (int)cy;
@@ -580,7 +580,7 @@ int mgv_motion_rows(const MgvMotion *m)
     return m->level[m->first].h;
 }
 
-void mgv_motion_move(const MgvMotion *m, float *const dst[2], const float *const src[2], const MgvView *view,
+MGV_CLONES void mgv_motion_move(const MgvMotion *m, float *const dst[2], const float *const src[2], const MgvView *view,
                      const float *phase, double phi, int row, int end)
 {
     const Level *l = &m->level[0], *f = &m->level[m->first];
