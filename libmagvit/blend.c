@@ -295,11 +295,40 @@ static void flatten_border(float *made, const float *given, const uint8_t *known
         }
 }
 
+/** A picture on its way to be shifted by a level. */
+typedef struct Shift {
+    const Level *by;
+    float *made;
+    const float *given;
+    const uint8_t *known;
+    int w;
+} Shift;
+
+static void shift_rows(void *opaque, int row, int end)
+{
+    const Shift *s = opaque;
+    const float cell = 1 << FINEST;
+
+    for (int y = row; y < end; y++)
+        for (int x = 0; x < s->w; x++) {
+            const size_t i = (size_t)y * s->w + x;
+            float shift[3], *made = s->made + i * 3;
+
+            if (s->known[i]) {
+                memcpy(made, s->given + i * 3, 3 * sizeof(*made));
+                continue;
+            }
+            level_at(shift, s->by, (x + 0.5f) / cell - 0.5f, (y + 0.5f) / cell - 0.5f);
+            for (int c = 0; c < 3; c++)
+                made[c] = MGV_CLAMP(made[c] + shift[c], 0, 1);
+        }
+}
+
 void mgv_blend_hole(MgvBlend *b, float *made, const float *given, const uint8_t *known, int w, int h)
 {
     Level level[MAX_LEVELS];
     int top = pyramid_init(level, b->planes, w, h);
-    const float cell = 1 << FINEST;
+    Shift s = { &level[FINEST], made, given, known, w };
 
     mgv_assert((size_t)w * h <= (size_t)b->width * b->height);
     push_pixels(&level[1], made, given, known, w, h);
@@ -308,19 +337,7 @@ void mgv_blend_hole(MgvBlend *b, float *made, const float *given, const uint8_t 
     for (int i = top - 1; i >= FINEST; i--)
         pull_level(&level[i], &level[i + 1], i >= FADE_LEVEL ? FADE : 1);
 
-    for (int y = 0; y < h; y++)
-        for (int x = 0; x < w; x++) {
-            size_t i = (size_t)y * w + x;
-            float shift[3];
-
-            if (known[i]) {
-                memcpy(made + i * 3, given + i * 3, 3 * sizeof(*made));
-                continue;
-            }
-            level_at(shift, &level[FINEST], (x + 0.5f) / cell - 0.5f, (y + 0.5f) / cell - 0.5f);
-            for (int c = 0; c < 3; c++)
-                made[i * 3 + c] = MGV_CLAMP(made[i * 3 + c] + shift[c], 0, 1);
-        }
+    mgv_share_rows(b->team, h, MGV_PART_PIXELS / w, shift_rows, &s);
     flatten_border(made, given, known, w, h);
 }
 

@@ -32,10 +32,8 @@
 #define SLOW  0.06f ///< local change at which half of the given frames' detail is added
 #define STILL 0.03f ///< local change at which half is taken from the given frames themselves
 
-/** Pixels that a thread does at once. */
-#define PART_PIXELS (1 << 12)
-/** Columns: so many that a row of them is a few cache lines. */
-#define PART_COLUMNS 64
+/** Columns that a thread does at once, at least: a row of them is a few cache lines. */
+#define MIN_COLUMNS 64
 
 /** A plane [h,w] on its way through box filters. */
 typedef struct Blur {
@@ -105,8 +103,8 @@ void mgv_blend_blur(float *dst, const float *src, float *tmp, double *column, in
     for (int i = 0; i < 2; i++, src = dst) {
         Blur rows = { tmp, src, column, w, h, r }, columns = { dst, tmp, column, w, h, r };
 
-        mgv_share_rows(team, h, PART_PIXELS / w, box_rows, &rows);
-        mgv_share_rows(team, w, PART_COLUMNS, box_columns, &columns);
+        mgv_share_rows(team, h, MGV_PART_PIXELS / w, box_rows, &rows);
+        mgv_share_rows(team, w, MGV_MAX(MGV_PART_PIXELS / h, MIN_COLUMNS), box_columns, &columns);
     }
 }
 
@@ -208,7 +206,7 @@ static void difference_rows(void *opaque, int row, int end)
 /** Mean difference of two pictures around each pixel: to b->motion. */
 static void change(const MgvBlend *blend, Between *b, int radius, int h)
 {
-    mgv_share_rows(blend->team, h, PART_PIXELS / b->w, difference_rows, b);
+    mgv_share_rows(blend->team, h, MGV_PART_PIXELS / b->w, difference_rows, b);
     mgv_blend_blur(b->motion, b->motion, b->tmp, blend->column, b->w, h, radius, blend->team);
 }
 
@@ -255,7 +253,7 @@ void mgv_blend_time(MgvBlend *blend, float *made, const MgvAnchor *a, const MgvA
                     int w, int h)
 {
     Between b = between(blend, made, z ? a->given : a->made, z ? z->given : made, phi, w, h);
-    const int rows = PART_PIXELS / w;
+    const int rows = MGV_PART_PIXELS / w;
 
     b.a = a;
     b.z = z;
@@ -285,5 +283,5 @@ void mgv_blend_moved(MgvBlend *blend, float *made, const float *a, const float *
     Between b = between(blend, made, a, z, phi, w, h);
 
     change(blend, &b, (radius + 1) / 2, h);
-    mgv_share_rows(blend->team, h, PART_PIXELS / w, moved_rows, &b);
+    mgv_share_rows(blend->team, h, MGV_PART_PIXELS / w, moved_rows, &b);
 }

@@ -27,7 +27,7 @@
 
 #include "libmagvit/video.h"
 
-/** Rows of a picture that a thread does at once. */
+/** Rows that a thread does at once: a pixel takes longer here than elsewhere. */
 #define PART_ROWS 16
 
 /** Slots between two given ones. */

@@ -328,18 +328,20 @@ typedef struct Stage {
 
 struct MgvImage {
     const MagvitLogger *log;
+    const MgvTeam *team;
     Graph load, store, resize;
     Stage in, out;
     int warned;
 };
 
-int mgv_image_alloc(MgvImage **out, const MagvitLogger *log)
+int mgv_image_alloc(MgvImage **out, const MagvitLogger *log, const MgvTeam *team)
 {
     MgvImage *im = *out = mgv_calloc(1, sizeof(*im));
 
     if (!im)
         return MAGVIT_ERR(ENOMEM);
-    im->log = log;
+    im->log  = log;
+    im->team = team;
     return 0;
 }
 
@@ -558,22 +560,66 @@ static const float *stage_row(const Stage *s, int plane, int y)
     return (const float *)(s->data + s->offset[plane] + y * s->stride[plane]);
 }
 
-/** Row of im->out, interleaved. */
-static void unstage_row(float *restrict rgb, const MgvImage *im, int y, int w, int gray)
-{
-    const float *r = stage_row(&im->out, 0, y), *g = stage_row(&im->out, !gray, y), *b = stage_row(&im->out, 2 * !gray, y);
+/** Rows on their way between interleaved RGB and planes. */
+typedef struct Rgb {
+    const MgvImage *im;
+    float *to;         ///< unstage: [,w,3]
+    const float *from; ///< stage: [rh,rw,3]
+    int w, rw, rh;
+    int gray, clip;    ///< unstage: there is one plane; values are clipped to [0,1], what is no number becomes 0
+} Rgb;
 
-    for (int x = 0; x < w; x++, rgb += 3) {
-        rgb[0] = r[x];
-        rgb[1] = g[x];
-        rgb[2] = b[x];
+static void unstage_rows(void *opaque, int row, int end)
+{
+    const Rgb *s = opaque;
+
+    for (int y = row; y < end; y++) {
+        const float *r = stage_row(&s->im->out, 0, y), *g = s->gray ? r : stage_row(&s->im->out, 1, y);
+        const float *b = s->gray ? r : stage_row(&s->im->out, 2, y);
+        float *restrict rgb = s->to + (size_t)y * s->w * 3;
+
+        for (int x = 0; x < s->w; x++) {
+            rgb[x * 3]     = r[x];
+            rgb[x * 3 + 1] = g[x];
+            rgb[x * 3 + 2] = b[x];
+        }
+        for (int x = 0; x < s->w * 3 && s->clip; x++)
+            rgb[x] = rgb[x] > 0 ? rgb[x] < 1 ? rgb[x] : 1 : 0;
     }
 }
 
-/** To [0,1]; what is no number becomes 0. */
-static float clip(float v)
+/** im->out to interleaved rgb [h,w,3]. */
+static void unstage_rgb(const MgvImage *im, float *rgb, int w, int h, int gray, int clip)
 {
-    return v > 0 ? v < 1 ? v : 1 : 0;
+    Rgb s = { .im = im, .to = rgb, .w = w, .gray = gray, .clip = clip };
+
+    mgv_share_rows(im->team, h, MGV_PART_PIXELS / w, unstage_rows, &s);
+}
+
+static void stage_rows(void *opaque, int row, int end)
+{
+    const Rgb *s = opaque;
+
+    for (int y = row; y < end; y++) {
+        const float *src = s->from + (size_t)MGV_MIN(y, s->rh - 1) * s->rw * 3;
+        float *to[3];
+
+        for (int i = 0; i < 3; i++)
+            to[i] = (float *)stage_row(&s->im->in, i, y);
+        for (int x = 0; x < s->w; x++) {
+            for (int i = 0; i < 3; i++)
+                to[i][x] = src[i];
+            src += x < s->rw - 1 ? 3 : 0;
+        }
+    }
+}
+
+/** Interleaved rgb to planes of im->in, grown to w x h. */
+static void stage_rgb(const MgvImage *im, const float *rgb, int rw, int rh, int w, int h)
+{
+    Rgb s = { .im = im, .from = rgb, .w = w, .rw = rw, .rh = rh };
+
+    mgv_share_rows(im->team, h, MGV_PART_PIXELS / w, stage_rows, &s);
 }
 
 int mgv_image_load(MgvImage *im, const MgvPicture *p, MgvRect r, float *rgb)
@@ -590,34 +636,11 @@ int mgv_image_load(MgvImage *im, const MgvPicture *p, MgvRect r, float *rgb)
     stage_picture(im, p, r, w, h);
     RET(graph_run(im, &im->load));
 
-    for (int y = 0; y < r.h; y++) {
-        float *row = rgb + (size_t)y * r.w * 3;
-
-        unstage_row(row, im, y, r.w, gray);
-        for (int x = 0; x < r.w * 3; x++)
-            row[x] = clip(row[x]);
-    }
+    unstage_rgb(im, rgb, r.w, r.h, gray, 1);
     return 0;
 
 fail:
     return ret;
-}
-
-/** Interleaved rgb to planes of im->in, grown to w x h. */
-static void stage_rgb(MgvImage *im, const float *rgb, int rw, int rh, int w, int h)
-{
-    for (int y = 0; y < h; y++) {
-        const float *src = rgb + (size_t)MGV_MIN(y, rh - 1) * rw * 3;
-        float *row[3];
-
-        for (int i = 0; i < 3; i++)
-            row[i] = (float *)stage_row(&im->in, i, y);
-        for (int x = 0; x < w; x++) {
-            for (int i = 0; i < 3; i++)
-                row[i][x] = src[i];
-            src += x < rw - 1 ? 3 : 0;
-        }
-    }
 }
 
 static void stage_luma(MgvImage *im, const float *rgb, MgvRect r, int matrix)
@@ -645,27 +668,46 @@ static int wanted(const uint8_t *write, MgvRect r, int x, int y, int sw, int sh,
     return all;
 }
 
+/** Samples of a plane on their way to a picture. */
+typedef struct Samples {
+    const MgvImage *im;
+    MgvPicture *p;
+    MgvRect r;
+    const uint8_t *write;
+    int keep_chroma;
+    int plane; ///< of im->out
+} Samples;
+
+static void sample_rows(void *opaque, int row, int end)
+{
+    const Samples *s = opaque;
+    const MagvitFormat *f = &s->p->format;
+    const Stage *out = &s->im->out;
+    const MgvRect r = s->r;
+    const int b = mgv_format_bytes(f), k = plane_of(f, s->plane), sw = shift_w(f, k), sh = shift_h(f, k);
+    const int pw = shift_up(r.w, sw), all = is_chroma(f, k) && s->keep_chroma;
+
+    for (int y = row; y < end; y++) {
+        const uint8_t *src = out->data + out->offset[s->plane] + y * out->stride[s->plane];
+        uint8_t *dst = s->p->data[k] + ((r.y >> sh) + y) * s->p->stride[k] + (size_t)(r.x >> sw) * b;
+
+        if (!s->write)
+            memcpy(dst, src, (size_t)pw * b);
+        for (int x = 0; x < pw && s->write; x++)
+            if (wanted(s->write, r, x, y, sw, sh, all))
+                memcpy(dst + (size_t)x * b, src + (size_t)x * b, b);
+    }
+}
+
 /** Samples of im->out to the picture. */
 static void unstage_picture(const MgvImage *im, MgvPicture *p, MgvRect r, const uint8_t *write, int keep_chroma)
 {
-    const MagvitFormat *f = &p->format;
-    int b = mgv_format_bytes(f);
+    Samples s = { im, p, r, write, keep_chroma, 0 };
 
-    for (int i = 0; i < colour_planes(f); i++) {
-        int k = plane_of(f, i), sw = shift_w(f, k), sh = shift_h(f, k);
-        int pw = shift_up(r.w, sw), ph = shift_up(r.h, sh);
+    for (; s.plane < colour_planes(&p->format); s.plane++) {
+        const int rows = shift_up(r.h, shift_h(&p->format, plane_of(&p->format, s.plane)));
 
-        for (int y = 0; y < ph; y++) {
-            const uint8_t *src = im->out.data + im->out.offset[i] + y * im->out.stride[i];
-            uint8_t *dst = p->data[k] + ((r.y >> sh) + y) * p->stride[k] + (size_t)(r.x >> sw) * b;
-
-            if (!write)
-                memcpy(dst, src, (size_t)pw * b);
-            else
-                for (int x = 0; x < pw; x++)
-                    if (wanted(write, r, x, y, sw, sh, is_chroma(f, k) && keep_chroma))
-                        memcpy(dst + (size_t)x * b, src + (size_t)x * b, b);
-        }
+        mgv_share_rows(im->team, rows, MGV_PART_PIXELS / r.w, sample_rows, &s);
     }
 }
 
@@ -718,8 +760,7 @@ int mgv_image_resize(MgvImage *im, float *dst, int dw, int dh, const float *src,
     RET(stage_init(&im->out, &to));
     stage_rgb(im, src, sw, sh, sw, sh);
     RET(graph_run(im, &im->resize));
-    for (int j = 0; j < dh; j++)
-        unstage_row(dst + (size_t)j * dw * 3, im, j, dw, 0);
+    unstage_rgb(im, dst, dw, dh, 0, 0);
     return 0;
 
 fail:

@@ -43,9 +43,9 @@
 #define STEP       (0.25f / THETA)
 #define LOOKUPS    3         ///< fixed-point steps from a phase to halfway
 
-/** Pixels that a thread does at once, of work that takes some 40 ns for each, and of that which takes 1 or 2. */
+/** Pixels that a thread does at once, of work that takes some 40 ns for each, and of the other. */
 #define SLOW_PIXELS (1 << 10)
-#define FAST_PIXELS (1 << 14)
+#define FAST_PIXELS MGV_PART_PIXELS
 
 /** One picture: [h,w,4] brightness, its derivatives by x and y, unused. */
 typedef struct Level {

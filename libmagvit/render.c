@@ -81,7 +81,7 @@ int mgv_render_alloc(MgvRender **out, MgvQueue *queue, const MgvSynth *synth, co
     r->height = height;
     r->fn     = fn;
     r->opaque = opaque;
-    RET(mgv_image_alloc(&r->image, synth->log));
+    RET(mgv_image_alloc(&r->image, synth->log, &synth->team));
     RET(mgv_tiles_alloc(&r->tiles, queue, synth, p));
     if (p->task == MAGVIT_TASK_OUTPAINT)
         RET(mgv_blend_alloc(&r->tile_blend, n[2], n[1], NULL));

@@ -42,6 +42,9 @@ typedef struct MgvRect {
     int x, y, w, h; ///< pixels; empty if w or h is 0
 } MgvRect;
 
+/** Pixels of a picture that a thread does at once: some 30 us, as long as it takes to tell it. */
+#define MGV_PART_PIXELS (1 << 14)
+
 /* ---- jobs: what goes over to the model side ------------------------------ */
 
 /** What other threads see of a running window. */
@@ -160,11 +163,11 @@ void mgv_picture_fade(MgvPicture *dst, const MgvPicture *src, const float *share
 /**
  * Converts between pictures and interleaved float RGB in [0,1], display
  * encoded, by zimg with the picture's matrix, range and chroma location.
- * Holds staging memory and the graphs of the last sizes used. One thread.
+ * Holds staging memory and the graphs of the last sizes used. One thread at a time, which may have a team.
  */
 typedef struct MgvImage MgvImage;
 
-int mgv_image_alloc(MgvImage **out, const MagvitLogger *log);
+int mgv_image_alloc(MgvImage **out, const MagvitLogger *log, const MgvTeam *team);
 void mgv_image_free(MgvImage **im);
 
 /**

@@ -64,7 +64,7 @@ static int codec_alloc(Codec *c, MagvitContext *ctx)
     c->packed     = mgv_calloc(c->nb_codes, c->code_bytes);
     if (!c->clip || !c->codes || !c->packed)
         return MAGVIT_ERR(ENOMEM);
-    return mgv_image_alloc(&c->image, &logger);
+    return mgv_image_alloc(&c->image, &logger, NULL);
 }
 
 /* Also finishes the written file: a full disk shows here at the latest. */

@@ -365,7 +365,7 @@ static int judge_clip(Test *t, const char *path)
     RET(y4m_open(&r.video, path));
     RET(y4m_frame_alloc(&r.frame, &r.video));
     RET(mgv_picture_alloc(&r.picture, &r.video.format, r.video.width, r.video.height, 0));
-    RET(mgv_image_alloc(&r.image, &logger));
+    RET(mgv_image_alloc(&r.image, &logger, NULL));
     r.rgb  = need(mgv_calloc((size_t)r.video.width * r.video.height * 3, sizeof(*r.rgb)));
     r.clip = need(mgv_calloc(t->pixels * 3, sizeof(*r.clip)));
     for (int i = 0; i < t->o.windows && (ret = read_window(&r, &t->c)) == 1; i++)

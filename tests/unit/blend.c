@@ -365,6 +365,71 @@ static void test_flat_border(void)
     mgv_blend_free(&b);
 }
 
+/* Mean of what lies in the picture up to r cells from (x,y). */
+static double box_mean(const float *v, int w, int h, int x, int y, int r)
+{
+    double sum = 0;
+    int n = 0;
+
+    for (int j = MGV_MAX(y - r, 0); j <= MGV_MIN(y + r, h - 1); j++)
+        for (int i = MGV_MAX(x - r, 0); i <= MGV_MIN(x + r, w - 1); i++, n++)
+            sum += v[j * w + i];
+    return sum / n;
+}
+
+/* A blur is two means of means, at any size and radius. */
+static void test_blur(void)
+{
+    static const int size[][3] = { { 1, 1, 1 }, { 2, 7, 3 }, { 5, 4, 4 }, { 9, 3, 1 }, { 20, 31, 9 }, { 31, 17, 40 } };
+    float src[20 * 31], once[20 * 31], dst[20 * 31], tmp[20 * 31];
+    double column[31];
+    uint64_t state = 3;
+
+    for (size_t k = 0; k < MGV_ARRAY_LEN(size); k++) {
+        const int w = size[k][0], h = size[k][1], r = size[k][2];
+
+        for (int i = 0; i < w * h; i++)
+            dst[i] = src[i] = unit_float(&state);
+        mgv_blend_blur(dst, dst, tmp, column, w, h, r, NULL);
+        for (int i = 0; i < w * h; i++)
+            once[i] = (float)box_mean(src, w, h, i % w, i / w, r);
+        for (int i = 0; i < w * h; i++)
+            CU_ASSERT_DOUBLE_EQUAL(dst[i], box_mean(once, w, h, i % w, i / w, r), 1e-6);
+    }
+}
+
+/* Pictures large enough for many parts: threads take nothing from the result. */
+static void test_team(void)
+{
+    enum { TW = 410, TH = 290, VALUES = TW * TH * 3 };
+    float *v = malloc(6 * VALUES * sizeof(*v)), *one = v + 4 * VALUES, *shared = one + VALUES;
+    uint8_t *known = malloc(TW * TH);
+    const MgvAnchor a = { v, v + VALUES }, z = { v + 2 * VALUES, v + 3 * VALUES };
+    int calls = 0;
+    const MgvTeam team = { unit_share_backwards, (MgvDevice *)&calls };
+    MgvBlend *b[2];
+    uint64_t state = 4;
+
+    for (int i = 0; i < 5 * VALUES; i++)
+        v[i] = 0.5f + 0.4f * unit_float(&state);
+    memcpy(shared, one, VALUES * sizeof(*one));
+    for (int i = 0; i < TW * TH; i++)
+        known[i] = i % TW < 100 || i / TW > 250;
+    for (int i = 0; i < 2; i++) {
+        float *made = i ? shared : one;
+
+        CU_ASSERT_EQUAL_FATAL(mgv_blend_alloc(&b[i], TW, TH, i ? &team : NULL), 0);
+        mgv_blend_time(b[i], made, &a, &z, 0.4, 20, TW, TH);
+        mgv_blend_moved(b[i], made, a.made, z.made, 0.4, 20, TW, TH);
+        mgv_blend_hole(b[i], made, a.given, known, TW, TH);
+        mgv_blend_free(&b[i]);
+    }
+    CU_ASSERT(calls > 20);
+    CU_ASSERT_EQUAL(memcmp(one, shared, VALUES * sizeof(*one)), 0);
+    free(v);
+    free(known);
+}
+
 CU_ErrorCode add_blend_suite(void)
 {
     static const UnitTest tests[] = {
@@ -378,6 +443,8 @@ CU_ErrorCode add_blend_suite(void)
         { "feather", test_feather },
         { "steady holes", test_steady },
         { "beside flat content", test_flat_border },
+        { "blur", test_blur },
+        { "the same from a team", test_team },
         { NULL, NULL }
     };
     return unit_add("blend", tests);

@@ -109,7 +109,7 @@ static void check_ramp(const MagvitFormat *f, int w, int h, MagvitColor color)
 
     CU_ASSERT_EQUAL_FATAL(mgv_picture_alloc(&a, f, w, h, 0), 0);
     CU_ASSERT_EQUAL_FATAL(mgv_picture_alloc(&b, f, w, h, 0), 0);
-    CU_ASSERT_EQUAL_FATAL(mgv_image_alloc(&im, &unit_log), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_image_alloc(&im, &unit_log, NULL), 0);
     a->color = b->color = color;
     set_ramp(a, color.range == 1 || (!color.range && f->model == MAGVIT_MODEL_YUV));
     CU_ASSERT_EQUAL(mgv_image_load(im, a, all, rgb), 0);
@@ -165,7 +165,7 @@ static void test_colours(void)
     float back[3];
 
     for (size_t i = 0; i < MGV_ARRAY_LEN(red); i++) {
-        CU_ASSERT_EQUAL_FATAL(mgv_image_alloc(&im, &unit_log), 0);
+        CU_ASSERT_EQUAL_FATAL(mgv_image_alloc(&im, &unit_log, NULL), 0);
         CU_ASSERT_EQUAL_FATAL(mgv_picture_alloc(&p, &yuv, 1, 1, 0), 0);
         p->rows  = red[i].rows;
         p->color = (MagvitColor){ red[i].matrix, 1, 1 };
@@ -180,7 +180,7 @@ static void test_colours(void)
         mgv_picture_free(&p);
         mgv_image_free(&im);
     }
-    CU_ASSERT_EQUAL_FATAL(mgv_image_alloc(&im, &unit_log), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_image_alloc(&im, &unit_log, NULL), 0);
     CU_ASSERT_EQUAL_FATAL(mgv_picture_alloc(&p, &gbr, 1, 1, 0), 0);
     CU_ASSERT_EQUAL(mgv_image_store(im, p, (MgvRect){ 0, 0, 1, 1 }, rgb, NULL, 0), 0);
     CU_ASSERT(p->data[0][0] == 0 && p->data[1][0] == 0 && p->data[2][0] == 255);
@@ -199,7 +199,7 @@ static void test_masked_store(void)
 
     write[3 * W + 5] = write[8 * W + 12] = 1;
     write[4 * W + 2] = write[4 * W + 3] = write[5 * W + 2] = write[5 * W + 3] = 1;
-    CU_ASSERT_EQUAL_FATAL(mgv_image_alloc(&im, &unit_log), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_image_alloc(&im, &unit_log, NULL), 0);
     for (int keep = 0; keep < 2; keep++) {
         MgvPicture *p = NULL;
         int changed[3] = { 0 };
@@ -300,7 +300,7 @@ static void test_resize(void)
     MgvImage *im = NULL;
     int bad = 0;
 
-    CU_ASSERT_EQUAL_FATAL(mgv_image_alloc(&im, &unit_log), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_image_alloc(&im, &unit_log, NULL), 0);
     for (int i = 0; i < W * H; i++)
         for (int c = 0; c < 3; c++)
             src[i * 3 + c] = i % W / 32.0f + c / 16.0f;

@@ -133,6 +133,14 @@ float unit_float(uint64_t *state)
     return (float)((int32_t)unit_rand(state) / 2147483648.0);
 }
 
+void unit_share_backwards(MgvDevice *device, int nb_parts, MgvPartFn *fn, void *opaque)
+{
+    if (device)
+        ++*(int *)device;
+    while (nb_parts)
+        fn(opaque, --nb_parts);
+}
+
 static int wanted(const char *name, int argc, char **argv)
 {
     int i;

@@ -171,21 +171,14 @@ static void test_still(void)
     free(flow);
 }
 
-/* Threads that take the parts in another order. */
-static void share_backwards(MgvDevice *device, int nb_parts, MgvPartFn *fn, void *opaque)
-{
-    ++*(int *)device;
-    for (int part = nb_parts - 1; part >= 0; part--)
-        fn(opaque, part);
-}
-
+/* Threads take nothing from the result. */
 static void test_team(void)
 {
     enum { W = 250, H = 190 };
     float *a = blobs(W, H, 0, 0), *b = blobs(W, H, 2, 1);
     float *flow = malloc(mgv_motion_floats(W, H) * sizeof(*flow)), *shared = malloc(mgv_motion_floats(W, H) * sizeof(*flow));
     int calls = 0;
-    const MgvTeam team = { share_backwards, (MgvDevice *)&calls };
+    const MgvTeam team = { unit_share_backwards, (MgvDevice *)&calls };
     MgvMotion *m;
 
     CU_ASSERT_EQUAL_FATAL(mgv_motion_alloc(&m, W, H), 0);
@@ -294,20 +287,12 @@ static void check_slot(const MgvFlows *f, const float *a, const float *z, int sl
     mgv_motion_free(&m);
 }
 
-/** A team of one, who does not begin with the first part. */
-static void backwards(MgvDevice *device, int nb_parts, MgvPartFn *fn, void *opaque)
-{
-    (void)device;
-    while (nb_parts)
-        fn(opaque, --nb_parts);
-}
-
 /* Gaps of a window, between the same frames too: what is not looked for is found to be nothing, bit by bit. */
 static void test_gaps(void)
 {
     static const int row[] = { -1, 0, -1, -1, 1, 2, -1, 3, -1 }; // two gaps among given frames, ends without one
     static const int picture[][4] = { { 0, 1, 0, 1 }, { 0, 1, 0, 0 }, { 0, 0, 0, 0 } };
-    const MgvTeam alone = { backwards, NULL }, *team = &alone;
+    const MgvTeam alone = { unit_share_backwards, NULL }, *team = &alone;
     const float *from[] = { blobs(W0, H0, 0, 0), blobs(W0, H0, 3, -1) };
     float *clip = malloc(4 * VALUES * sizeof(*clip)), same[3];
     MgvFlows *f;

@@ -251,19 +251,11 @@ static void test_determinism(void)
     CU_ASSERT_NOT_EQUAL(memcmp(a, b, sizeof(a)), 0);
 }
 
-/* A device whose threads take the parts in another order, and need a call of the device to do so. */
-static void share_backwards(MgvDevice *device, int nb_parts, MgvPartFn *fn, void *opaque)
-{
-    ++*(int *)device;
-    for (int part = nb_parts - 1; part >= 0; part--)
-        fn(opaque, part);
-}
-
 static void test_team(void)
 {
     int32_t cond[N], one[N], shared[N];
     int calls = 0;
-    const MgvTeam team = { share_backwards, (MgvDevice *)&calls }, alone = { NULL, NULL };
+    const MgvTeam team = { unit_share_backwards, (MgvDevice *)&calls }, alone = { NULL, NULL };
     MgvSamplerParams sp = params(12);
     Fake f;
 

@@ -98,4 +98,7 @@ int unit_range(uint64_t *state, int lo, int hi);
 /** Uniform in [-1, 1). */
 float unit_float(uint64_t *state);
 
+/** A team's share: one thread, which begins with the last part. device: an int that counts calls, or NULL. */
+void unit_share_backwards(MgvDevice *device, int nb_parts, MgvPartFn *fn, void *opaque);
+
 #endif /* MAGVIT_TESTS_UNIT_H */
