@@ -31,6 +31,7 @@
 
 #define SLOW  0.06f ///< local change at which half of the given frames' detail is added
 #define STILL 0.03f ///< local change at which half is taken from the given frames themselves
+#define AGREE 0.08f ///< the same of given frames that were moved, whose detail never meets wholly
 
 /** Columns that a thread does at once, at least: a row of them is a few cache lines. */
 #define MIN_COLUMNS 64
@@ -271,7 +272,7 @@ static void moved_rows(void *opaque, int row, int end)
     const size_t last = (size_t)end * b->w;
 
     for (size_t i = (size_t)row * b->w; i < last; i++) {
-        const float s = share(b->motion[i], STILL);
+        const float s = share(b->motion[i], AGREE);
 
         for (size_t k = i * 3; k < i * 3 + 3; k++)
             b->made[k] += s * (b->from[k] + b->phi * (b->to[k] - b->from[k]) - b->made[k]);

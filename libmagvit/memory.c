@@ -103,7 +103,7 @@ static int window_bytes(const MagvitParams *p, const MgvSynth *s, const MagvitOu
     if (p->task == MAGVIT_TASK_INPAINT)
         sum += (int64_t)mgv_blend_steady_scratch(t.area.w, t.area.h) * 8 + (int64_t)(t.native.w + 1) * (t.native.h + 1) * 4; // count
     if (p->task == MAGVIT_TASK_INTERP && p->motion)
-        sum += mgv_flows_bytes(t.area.w, t.area.h, slots, given_slots(p, s));
+        sum += mgv_flows_bytes(t.area.w, t.area.h, slots, given_slots(p, s), t.native.w, t.native.h);
     sum += native * 12 * (p->task == MAGVIT_TASK_INTERP ? 5 + 2 * p->motion : 3);
     sum += blend_bytes(t.native.w, t.native.h) + image_bytes(&t, &p->format);
     *tiles = MGV_MAX(*tiles, t.nb_x * t.nb_y);

@@ -632,15 +632,18 @@ static void clip_values(float *v, size_t n)
 }
 
 /** Where the given frames agree, moved to where things are by then, they are shown at their full resolution. */
-static void show_moved(MgvRender *r, int slot, double phi)
+static int show_moved(MgvRender *r, int slot, double phi)
 {
     const MgvTiling *t = &r->tiling;
     const double sx = 1 / span_x(r), sy = 1 / span_y(r);
     const MgvView view = { t->native.w, t->native.h, t->native.x * sx - t->area.x, t->native.y * sy - t->area.y, sx, sy };
     float *moved[] = { native(r, MOVED_A), native(r, MOVED_Z) };
 
-    if (mgv_flows_move(r->flows, moved, (const float *[]){ native(r, GIVEN_A), native(r, GIVEN_Z) }, &view, slot))
+    const int ret = mgv_flows_move(r->flows, moved, (const float *[]){ native(r, GIVEN_A), native(r, GIVEN_Z) }, &view, slot);
+
+    if (ret > 0)
         mgv_blend_moved(r->blend, native(r, MADE), moved[0], moved[1], phi, low_radius(r), view.w, view.h);
+    return ret;
 }
 
 /** A frame of its own between or after given ones. */
@@ -661,7 +664,7 @@ static int render_frame(MgvRender *r, int slot, MgvPicture *dst)
     else
         clip_values(native(r, MADE), native_pixels(r) * 3);
     if (r->flows)
-        show_moved(r, slot, phi);
+        RET(show_moved(r, slot, phi));
     if (dst->format.alpha && z >= 0)
         mgv_picture_mix(dst, slot_picture(r, z), phi, 1);
     return mgv_image_store(r->image, dst, n, native(r, MADE), NULL, 0);

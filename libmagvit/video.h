@@ -422,7 +422,8 @@ void mgv_motion_move(const MgvMotion *m, float *const dst[2], const float *const
 typedef struct MgvFlows MgvFlows;
 int mgv_flows_alloc(MgvFlows **out, const MgvTeam *team); ///< team: may be NULL, else lasts as long. ENOMEM
 void mgv_flows_free(MgvFlows **f);
-int64_t mgv_flows_bytes(int w, int h, int slots, int given); ///< at most taken
+/** At most taken, with views of that size. */
+int64_t mgv_flows_bytes(int w, int h, int slots, int given, int view_w, int view_h);
 
 /** row [slots]: number of a given frame, -1: not given. @return the nearest given slot from one on, in steps; -1 if there is none */
 int mgv_given_slot(const int *row, int slots, int slot, int step);
@@ -431,8 +432,11 @@ int mgv_given_slot(const int *row, int slots, int slot, int step);
 int mgv_flows_find(MgvFlows *f, const float *clip, const int *row, int slots, int w, int h);
 /** dst [r.h,r.w,3]: part r, which may reach over the edge, of a slot that lies in a gap; others leave dst alone. */
 void mgv_flows_between(const MgvFlows *f, float *dst, MgvRect r, int slot);
-/** dst: the given pictures before and after a slot, both [h,w,3] of the view, moved to its time. @return 0 if it is in no gap */
-int mgv_flows_move(const MgvFlows *f, float *dst[2], const float *const src[2], const MgvView *view, int slot);
+/**
+ * dst: the given pictures before and after a slot, both [h,w,3] of the view, moved to its time, by motion that is found
+ * in them, if they are much larger than the pictures of mgv_flows_find(). @return 1, 0 if it is in no gap, ENOMEM
+ */
+int mgv_flows_move(MgvFlows *f, float *dst[2], const float *const src[2], const MgvView *view, int slot);
 
 /* ---- drift.c: from one window to the next -------------------------------- */
 

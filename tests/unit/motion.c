@@ -139,7 +139,7 @@ static void test_agree(void)
     MgvBlend *b;
 
     for (int i = 0; i < W * H * 3; i++) {
-        a[i]    = 0.5f;
+        a[i]    = i / 3 % W < W / 2 ? 0.5f : 0.1f;
         z[i]    = i / 3 % W < W / 2 ? 0.52f : 1;
         made[i] = 0.2f;
     }
@@ -150,7 +150,7 @@ static void test_agree(void)
     memcpy(z, a, sizeof(z));
     mgv_blend_moved(b, made, a, z, 0.5, 4, W, H);
     for (int i = 0; i < W * H * 3; i++)
-        CU_ASSERT(fabsf(made[i] - 0.5f) < 1e-6f);
+        CU_ASSERT(fabsf(made[i] - a[i]) < 1e-6f);
     mgv_blend_free(&b);
 }
 
@@ -264,7 +264,7 @@ static void test_odd(void)
 enum { W0 = 50, H0 = 37, VALUES = W0 * H0 * 3 };
 
 /* A slot as flows make it, part r of its picture and both neighbours, against motion found and followed for it alone. */
-static void check_slot(const MgvFlows *f, const float *a, const float *z, int slot, double phi)
+static void check_slot(MgvFlows *f, const float *a, const float *z, int slot, double phi)
 {
     static float flow[2 * W0 * H0], at_phase[2 * W0 * H0], want[2][VALUES], got[VALUES], moved[2][VALUES];
     const MgvRect r = { -3, 20, 30, 20 };
@@ -285,6 +285,53 @@ static void check_slot(const MgvFlows *f, const float *a, const float *z, int sl
     for (int i = 0; i < 2; i++)
         CU_ASSERT_EQUAL(memcmp(moved[i], want[i], whole), 0);
     mgv_motion_free(&m);
+}
+
+/* Pictures of a view tell better how they moved than the small ones that the model sees. */
+static void test_fine(void)
+{
+    enum { BY = 4, W = 80, H = 60, VW = BY * W, VH = BY * H };
+    static const int row[] = { 0, -1, -1, -1, 1 };
+    const size_t values = (size_t)VW * VH * 3;
+    const MgvView view = { VW, VH, 0, 0, 1.0 / BY, 1.0 / BY };
+    float *clip = mgv_calloc(2 * W * H, 3 * sizeof(*clip)), *v = malloc(5 * values * sizeof(*v));
+    float *const truth = v + 2 * values, *dst[] = { v + 3 * values, v + 4 * values };
+    MgvFlows *f;
+
+    for (int y = 0; y < VH; y++)
+        for (int x = 0; x < VW; x++)
+            for (int c = 0; c < 3; c++)
+                for (int k = 0; k < 3; k++) { // first, last, and a quarter of the way
+                    const double at = x - (k == 2 ? 0.25 : k) * 3.3, down = y + (k == 2 ? 0.25 : k) * 1.7;
+                    const double p = 0.5 + 0.15 * sin(at / 23 + c) * cos(down / 19) + 0.2 * sin(at / 2.5) * cos(down / 3.1);
+
+                    v[k * values + ((size_t)y * VW + x) * 3 + c] = (float)p;
+                    if (k < 2)
+                        clip[(((size_t)k * H + y / BY) * W + x / BY) * 3 + c] += (float)p / (BY * BY);
+                }
+    CU_ASSERT_EQUAL_FATAL(mgv_flows_alloc(&f, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(mgv_flows_find(f, clip, row, 5, W, H), 0);
+    for (int i = 0; i < 2; i++) {
+        CU_ASSERT_EQUAL(mgv_flows_move(f, dst, (const float *[]){ v, v + values }, &view, 1), 1);
+        CU_ASSERT(rms(dst[0], truth, VW, VH, 16) < 0.001);
+        CU_ASSERT(rms(dst[1], truth, VW, VH, 16) < 0.001);
+    }
+    mgv_flows_free(&f);
+    for (int k = 1; k < 12; k++) { // no memory: a line less, no crash
+        int ret;
+
+        mgv_alloc_fail_at = k;
+        ret = mgv_flows_alloc(&f, NULL);
+        if (ret >= 0)
+            ret = mgv_flows_find(f, clip, row, 5, W, H);
+        if (ret >= 0)
+            ret = mgv_flows_move(f, dst, (const float *[]){ v, v + values }, &view, 1);
+        CU_ASSERT(ret == MAGVIT_ERR(ENOMEM) || (ret == 1 && k > 8));
+        mgv_flows_free(&f);
+    }
+    mgv_alloc_fail_at = 0;
+    mgv_freep(&clip);
+    free(v);
 }
 
 /* Gaps of a window, between the same frames too: what is not looked for is found to be nothing, bit by bit. */
@@ -426,6 +473,7 @@ CU_ErrorCode add_motion_suite(void)
         { "the same from a team", test_team },
         { "odd pictures", test_odd },
         { "gaps of a window", test_gaps },
+        { "motion in larger pictures", test_fine },
         { "a session", test_session },
         { NULL, NULL }
     };
