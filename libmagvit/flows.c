@@ -281,7 +281,7 @@ static void reduce_rows(void *opaque, int row, int end)
         }
 }
 
-/** Find the motion between src as finely as they are worth it. view: by what they are reduced, afterwards. */
+/** Find the motion over a gap in its frames, reduced by `by`. view: theirs, receives where they lie in what it is found in. */
 static int find_fine(MgvFlows *f, const Gap *g, const float *const src[2], MgvView *view, int by)
 {
     const int w = reduced(view->w, by), h = reduced(view->h, by);
