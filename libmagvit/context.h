@@ -42,6 +42,8 @@ struct MagvitContext {
 
     const MgvBackend *backend;
     MgvDevice *device;
+    MgvDevice *threads;   ///< of the ref backend, where the other has none to share; else NULL
+    MgvTeam team;         ///< threads for what is not the model's
     MgvExec *exec[MGV_NB_PLANS];
     int batch;            ///< windows that encoder and decoder take at once; the transformer takes twice as many if the
                           ///< backend has loops

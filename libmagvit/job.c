@@ -233,7 +233,6 @@ static int run_job_locked(const Model *m, MgvJob *job)
 {
     MagvitContext *ctx = m->ctx;
     const MgvConfig *c = &ctx->config;
-    const MgvTeam team = { ctx->backend->share, ctx->device };
     Run run = { m, job, NULL, NULL };
     MgvSamplerParams sp = m->sampler;
     double start = mgv_time(), encoded, sampled;
@@ -249,7 +248,7 @@ static int run_job_locked(const Model *m, MgvJob *job)
     sp.window = job->word;
     RET(encode_condition(ctx, job));
     encoded = mgv_time();
-    RET(mgv_sampler_run(&sp, ctx->cond, &team, step_logits, &run, ctx->codes));
+    RET(mgv_sampler_run(&sp, ctx->cond, &ctx->team, step_logits, &run, ctx->codes));
     sampled = mgv_time();
     RET(mgv_context_decode(ctx, ctx->codes, m->known_pixels ? job->clip : NULL, job->known, job->out,
                            error_level(m)));
@@ -578,7 +577,7 @@ static int init_synth(MgvSynth *synth, const MagvitContext *ctx, const MagvitPar
         .latent = { c->latent_t, c->latent_h, c->latent_w },
         .memory = mgv_context_bytes(ctx),
         .log    = &ctx->log,
-        .team   = { ctx->backend->share, ctx->device },
+        .team   = ctx->team,
     };
     if (ctx->backend->loop_open) {
         synth->start   = start_jobs;

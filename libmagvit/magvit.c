@@ -81,8 +81,11 @@ static void close_backend(MagvitContext *ctx)
     for (int i = 0; i < MGV_NB_PLANS; i++)
         if (ctx->exec[i])
             ctx->backend->free(&ctx->exec[i]);
+    if (ctx->threads)
+        mgv_backend_ref.close(&ctx->threads);
     if (ctx->device)
         ctx->backend->close(&ctx->device);
+    ctx->team    = (MgvTeam){ NULL, NULL };
     ctx->backend = NULL;
 }
 
@@ -218,6 +221,23 @@ fail:
     return ret;
 }
 
+static int open_team(MgvTeam *team, MagvitContext *ctx, int threads)
+{
+    const MgvDeviceSettings plain = { NULL, threads, MAGVIT_PRECISION_AUTO };
+    const MgvBackend *ref = &mgv_backend_ref;
+    int ret;
+
+    *team = (MgvTeam){ ctx->backend->share, ctx->device };
+    if (team->share)
+        return 0;
+    RET(ref->open(&ctx->threads, &plain, &ctx->log));
+    *team = (MgvTeam){ ref->share, ctx->threads };
+    return 0;
+
+fail:
+    return ret;
+}
+
 static int try_backend(MagvitContext *ctx, const MgvBackend *b, const MagvitSettings *s)
 {
     const MgvDeviceSettings device = { s->device, s->threads, s->precision };
@@ -231,6 +251,7 @@ static int try_backend(MagvitContext *ctx, const MgvBackend *b, const MagvitSett
         if (b->limit)
             RET(b->limit(ctx->exec[i], 1));
     }
+    RET(open_team(&ctx->team, ctx, s->threads));
     return 0;
 
 fail:
