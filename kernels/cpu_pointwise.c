@@ -138,25 +138,9 @@ void mgv_cpu_act_bf16(uint16_t *restrict y, const float *restrict x, size_t n, e
     }
 }
 
-/* In lanes, because compilers keep the order of one maximum for the sake of NaN. */
 MGV_CLONES static float greatest(const float *x, int n)
 {
-    enum { LANES = 32 };
-    float max[LANES];
-    int i = 0;
-
-    for (int k = 0; k < LANES; k++)
-        max[k] = x[0];
-    for (; i + LANES <= n; i += LANES) {
-#pragma omp simd
-        for (int k = 0; k < LANES; k++)
-            max[k] = x[i + k] > max[k] ? x[i + k] : max[k];
-    }
-    for (; i < n; i++)
-        max[0] = x[i] > max[0] ? x[i] : max[0];
-    for (int k = 1; k < LANES; k++)
-        max[0] = max[k] > max[0] ? max[k] : max[0];
-    return max[0];
+    return mgv_greatest(x, n);
 }
 
 float mgv_cpu_max(const float *x, int n)

@@ -165,6 +165,27 @@ MGV_INLINE float mgv_expf(float x)
     return p * scale;
 }
 
+/** The greatest of n > 0 numbers. In lanes, because compilers keep the order of one maximum for the sake of NaN. */
+MGV_INLINE float mgv_greatest(const float *x, int n)
+{
+    enum { LANES = 32 };
+    float top[LANES];
+    int i = 0;
+
+    for (int k = 0; k < LANES; k++)
+        top[k] = x[0];
+    for (; i + LANES <= n; i += LANES) {
+        for (int k = 0; k < LANES; k++)
+            top[k] = x[i + k] > top[k] ? x[i + k] : top[k];
+    }
+    for (; i < n; i++)
+        top[0] = MGV_MAX(top[0], x[i]);
+    for (int step = LANES / 2; step; step /= 2)
+        for (int k = 0; k < step; k++)
+            top[k] = MGV_MAX(top[k], top[k + step]);
+    return top[0];
+}
+
 /** "f32", as options spell it. */
 const char *mgv_precision_name(enum MagvitPrecision precision);
 

@@ -103,26 +103,6 @@ MGV_INLINE float gumbel_bound(uint32_t x)
     return 0.693148f * (24 + 127 - 0x1p-23f * (float)bits) + 1e-4f;
 }
 
-MGV_INLINE float greatest(const float *x, int n)
-{
-    float top[LANES];
-    int j = 0;
-
-    for (int k = 0; k < LANES; k++)
-        top[k] = x[0];
-    for (; j + LANES <= n; j += LANES) {
-#pragma omp simd
-        for (int k = 0; k < LANES; k++)
-            top[k] = x[j + k] > top[k] ? x[j + k] : top[k];
-    }
-    for (; j < n; j++)
-        top[0] = MGV_MAX(top[0], x[j]);
-    for (int step = LANES / 2; step; step /= 2)
-        for (int k = 0; k < step; k++)
-            top[k] = MGV_MAX(top[k], top[k + step]);
-    return top[0];
-}
-
 /** The lowest index on ties. */
 MGV_CLONES static int argmax(const float *x, int n)
 {
@@ -130,7 +110,7 @@ MGV_CLONES static int argmax(const float *x, int n)
     int best = 0;
 
     for (int j = 0; j < n; j += GROUP) {
-        const float t = greatest(x + j, MGV_MIN(GROUP, n - j));
+        const float t = mgv_greatest(x + j, MGV_MIN(GROUP, n - j));
 
         best = t > top ? j : best;
         top  = MGV_MAX(t, top);
@@ -154,7 +134,7 @@ MGV_CLONES static void divide(float *restrict y, const float *restrict x, int n,
 MGV_CLONES static float reach(uint32_t *restrict words, const float *restrict row, const uint32_t key[2],
                               const uint32_t ctr[4], float least)
 {
-    const float most = gumbel_bound(UINT32_MAX), top = greatest(row, GROUP);
+    const float most = gumbel_bound(UINT32_MAX), top = mgv_greatest(row, GROUP);
     float value[GROUP];
 
     if (top + most < least)
@@ -163,7 +143,7 @@ MGV_CLONES static float reach(uint32_t *restrict words, const float *restrict ro
 #pragma omp simd
     for (int j = 0; j < GROUP; j++)
         value[j] = row[j] + gumbel_bound(words[j]);
-    return greatest(value, GROUP);
+    return mgv_greatest(value, GROUP);
 }
 
 MGV_CLONES static int all_finite(const float *x, int n)

@@ -50,7 +50,6 @@ typedef struct Gap {
 /** Motion of one gap in the pictures of a view, each reduced by a whole number. */
 typedef struct Fine {
     MgvMotion *motion;  ///< NULL: not made yet
-    int w, h;           ///< that it is made for
     MgvBuffer pictures; ///< both, reduced
     MgvBuffer flow;
     const Gap *gap;     ///< whose flow that is, NULL: none's
@@ -60,7 +59,6 @@ struct MgvFlows {
     const MgvTeam *team;
     int w, h;
     MgvMotion *motion;  ///< NULL until things move
-    int motion_w, motion_h; ///< that motion is made for
     MgvBuffer flow;     ///< one for each gap over which things move
     MgvBuffer phase;    ///< a flow at a slot's phase
     Fine fine;
@@ -158,13 +156,7 @@ static int motion_buffers(MgvFlows *f, int nb)
     int ret;
 
     RET(mgv_buffer_grow(&f->flow, nb * mgv_motion_floats(f->w, f->h), sizeof(float)));
-    if (f->motion && f->motion_w == f->w && f->motion_h == f->h)
-        return 0;
-    mgv_motion_free(&f->motion);
-    RET(mgv_motion_alloc(&f->motion, f->w, f->h));
-    f->motion_w = f->w;
-    f->motion_h = f->h;
-    return 0;
+    return mgv_motion_fit(&f->motion, f->w, f->h);
 
 fail:
     return ret;
@@ -294,12 +286,7 @@ static int find_fine(MgvFlows *f, const Gap *g, const float *const src[2], MgvVi
         return 0;
     fine->gap = NULL;
     RET(mgv_buffer_grow(&fine->flow, mgv_motion_floats(w, h), sizeof(float)));
-    if (!fine->motion || fine->w != w || fine->h != h) {
-        mgv_motion_free(&fine->motion);
-        RET(mgv_motion_alloc(&fine->motion, w, h));
-        fine->w = w;
-        fine->h = h;
-    }
+    RET(mgv_motion_fit(&fine->motion, w, h));
     if (by > 1)
         RET(mgv_buffer_grow(&fine->pictures, (size_t)w * h * 6, sizeof(float)));
     for (int i = 0; i < 2 && by > 1; i++) {
@@ -331,6 +318,7 @@ int mgv_flows_move(MgvFlows *f, float *dst[2], const float *const src[2], const 
 {
     Slot s = { .f = f, .dst = dst, .src = src };
     MgvView v;
+    size_t floats;
     int by, ret;
 
     if (f->at[slot] < 0)
@@ -349,7 +337,8 @@ int mgv_flows_move(MgvFlows *f, float *dst[2], const float *const src[2], const 
         RET(find_fine(f, s.g, src, &v, by));
     s.motion = by ? f->fine.motion : f->motion;
     s.flow   = by ? f->fine.flow.data : s.g->flow;
-    RET(mgv_buffer_grow(&f->phase, by ? mgv_motion_floats(f->fine.w, f->fine.h) : mgv_motion_floats(f->w, f->h), sizeof(float)));
+    floats = by ? mgv_motion_floats(reduced(v.w, by), reduced(v.h, by)) : mgv_motion_floats(f->w, f->h);
+    RET(mgv_buffer_grow(&f->phase, floats, sizeof(float)));
     mgv_share_rows(f->team, mgv_motion_rows(s.motion), PART_ROWS, phase_rows, &s);
     mgv_share_rows(f->team, view->h, PART_ROWS, moved_rows, &s);
     return 1;

@@ -173,6 +173,14 @@ int mgv_motion_alloc(MgvMotion **out, int w, int h)
     return 0;
 }
 
+int mgv_motion_fit(MgvMotion **m, int w, int h)
+{
+    if (*m && (*m)->level[0].w == w && (*m)->level[0].h == h)
+        return 0;
+    mgv_motion_free(m);
+    return mgv_motion_alloc(m, w, h);
+}
+
 void mgv_motion_free(MgvMotion **m)
 {
     if (!*m)
@@ -581,7 +589,7 @@ int mgv_motion_rows(const MgvMotion *m)
 }
 
 MGV_CLONES void mgv_motion_move(const MgvMotion *m, float *const dst[2], const float *const src[2], const MgvView *view,
-                     const float *phase, double phi, int row, int end)
+                                const float *phase, double phi, int row, int end)
 {
     const Level *l = &m->level[0], *f = &m->level[m->first];
     const double sx = (double)l->w / f->w, sy = (double)l->h / f->h;      // pixels of the flow in those of the area,

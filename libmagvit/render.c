@@ -637,9 +637,9 @@ static int show_moved(MgvRender *r, int slot, double phi)
     const MgvTiling *t = &r->tiling;
     const double sx = 1 / span_x(r), sy = 1 / span_y(r);
     const MgvView view = { t->native.w, t->native.h, t->native.x * sx - t->area.x, t->native.y * sy - t->area.y, sx, sy };
+    const float *const given[] = { native(r, GIVEN_A), native(r, GIVEN_Z) };
     float *moved[] = { native(r, MOVED_A), native(r, MOVED_Z) };
-
-    const int ret = mgv_flows_move(r->flows, moved, (const float *[]){ native(r, GIVEN_A), native(r, GIVEN_Z) }, &view, slot);
+    const int ret = mgv_flows_move(r->flows, moved, given, &view, slot);
 
     if (ret > 0)
         mgv_blend_moved(r->blend, native(r, MADE), moved[0], moved[1], phi, low_radius(r), view.w, view.h);

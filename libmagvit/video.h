@@ -392,6 +392,7 @@ void mgv_blend_blur(float *dst, const float *src, float *tmp, double *column, in
 /** Scratch for the motion of pictures [h,w,3] in [0,1]. */
 typedef struct MgvMotion MgvMotion;
 int mgv_motion_alloc(MgvMotion **out, int w, int h); ///< ENOMEM
+int mgv_motion_fit(MgvMotion **m, int w, int h);     ///< the same, unless *m has that size already
 void mgv_motion_free(MgvMotion **m);
 int64_t mgv_motion_bytes(int w, int h);  ///< what is allocated
 size_t mgv_motion_floats(int w, int h);  ///< values of a flow: it may be coarser than the pictures
